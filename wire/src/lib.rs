@@ -5,9 +5,12 @@
 
 extern crate alloc;
 
+pub mod frame;
+pub mod head;
 pub mod ids;
 pub mod limits;
 pub mod node;
+pub mod report;
 pub mod vnn_map;
 
 pub use ids::{DbId, Generation, Pnn, Rsn, Srvid};

@@ -1,4 +1,8 @@
+//! Every cluster state machine of bateria, without I/O: a machine takes one event and says what
+//! should happen next. The daemon's shards and the simulator drive the same code.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+pub mod record;
