@@ -5,6 +5,7 @@
 //! ControlReply / ReplyCall / ReqMessage -> encode -> bytes
 //! ```
 //!
+//! [`session`] keeps what a connection has registered and started, so that its end can be undone.
 //! The reference is the client protocol specification; sections are quoted as "client protocol §n",
 //! those of its supplement as "Samba 4.25 §n".
 #![no_std]
@@ -23,6 +24,7 @@ pub mod marshall;
 pub mod packet;
 pub mod rec_data;
 pub mod sequence_number;
+pub mod session;
 pub mod structures;
 
 pub use control::{Attach, ControlFault, ControlReply, ControlRequest, Opcode, ReplyData, Tier};
@@ -36,3 +38,4 @@ pub use packet::{
     ReqControl, ReqMessage, ReqTunnel, TunnelFlags,
 };
 pub use rec_data::RecData;
+pub use session::Session;
