@@ -1,0 +1,52 @@
+//! TDB files, shared live with libtdb.
+//!
+//! A `Tdb` is a hash table in a file that any number of processes map and change at the same
+//! time. This crate reads, writes and locks such files as libtdb 1.4 does, byte for byte, and
+//! adds what a daemon needs: locks that never block a thread, handles per thread, and errors that
+//! name file, offset and rule.
+//!
+//! References of the form "tdb §7.3" mean the format description in `docs/tdb-format.md`.
+
+mod all_lock;
+mod allocate;
+mod area;
+mod chain_lock;
+mod chain_wait;
+mod database;
+mod delete;
+mod error;
+#[cfg(test)]
+mod fake_disk;
+mod find;
+mod flags;
+mod free_list;
+pub mod hash;
+mod header;
+mod lock_table;
+mod mutex_area;
+mod open;
+mod range_lock;
+mod record;
+mod recovery_area;
+mod repack;
+#[cfg(test)]
+mod scratch;
+mod sequence;
+mod space;
+mod store;
+mod transaction;
+mod transaction_blocks;
+mod traverse;
+mod wipe;
+
+pub use chain_wait::{ChainWait, FutexWord};
+pub use database::{Chain, Tdb};
+pub use error::TdbError;
+pub use flags::TdbFlags;
+pub use hash::HashKind;
+pub use open::OpenOptions;
+pub use range_lock::{Attempt, LockKind, block_on_fcntl};
+pub use record::{Kind, RecordHeader};
+pub use store::StoreMode;
+pub use transaction::Transaction;
+pub use traverse::{Visit, VisitAndChange};

@@ -1,0 +1,274 @@
+//! The lock of the whole database (tdb §6.2, §7.5).
+
+use crate::database::Tdb;
+use crate::error::TdbError;
+use crate::lock_table::{AllHeld, List};
+use crate::mutex_area::{Mutex, State};
+use crate::range_lock::{self, ALL_RECORDS, Attempt, LockKind, Range, Wait};
+use std::time::Duration;
+
+impl Tdb {
+    /// Locks all chains and all records, for as long as that takes. Locks of one kind nest.
+    ///
+    /// # Errors
+    ///
+    /// `Lock` when this handle holds a chain, or everything in the other kind.
+    pub fn lock_all(&mut self, kind: LockKind) -> Result<(), TdbError> {
+        match self.lock_all_as(kind, Wait::Block, false)? {
+            Attempt::Locked => Ok(()),
+            Attempt::Busy => Err(self.lock_error(ALL_RECORDS.start, "busy", libc::EAGAIN)),
+        }
+    }
+
+    /// As `lock_all`, but never blocks.
+    ///
+    /// # Errors
+    ///
+    /// As `lock_all`, and `RecoveryNeeded`.
+    pub fn try_lock_all(&mut self, kind: LockKind) -> Result<Attempt, TdbError> {
+        self.lock_all_as(kind, Wait::Try, false)
+    }
+
+    /// Releases one lock of the whole database.
+    pub fn unlock_all(&mut self) {
+        if self.lockless() {
+            return;
+        }
+        let all = self.locks.all.as_mut().expect("only held locks are released");
+        all.count -= 1;
+        if all.count == 0 {
+            let marked = all.marked;
+            self.locks.all = None;
+            if !marked {
+                self.release_all();
+            }
+        }
+    }
+
+    /// From now on this handle counts as holding everything, because another handle of this
+    /// process really does and stands still meanwhile. Ends with `unlock_all`.
+    ///
+    /// # Errors
+    ///
+    /// `Lock` when this handle holds something itself.
+    pub fn mark_all(&mut self, kind: LockKind) -> Result<(), TdbError> {
+        if self.locks.holds_data() {
+            return Err(self.lock_error(ALL_RECORDS.start, "other locks held", libc::EDEADLK));
+        }
+        self.locks.all = Some(AllHeld { kind, count: 1, upgradable: false, marked: true });
+        Ok(())
+    }
+
+    /// True if this handle holds the whole database.
+    #[must_use]
+    pub fn holds_all(&self) -> bool {
+        self.locks.all.is_some()
+    }
+
+    pub(crate) fn lock_all_as(
+        &mut self,
+        kind: LockKind,
+        wait: Wait,
+        upgradable: bool,
+    ) -> Result<Attempt, TdbError> {
+        if self.lockless() {
+            return Ok(Attempt::Locked);
+        }
+        if let Some(all) = &mut self.locks.all {
+            if all.kind == kind && !all.upgradable && !upgradable {
+                all.count += 1;
+                return Ok(Attempt::Locked);
+            }
+            let rule = "held in another kind";
+            return Err(self.lock_error(ALL_RECORDS.start, rule, libc::EDEADLK));
+        }
+        if !self.locks.held.is_empty() {
+            return Err(self.lock_error(ALL_RECORDS.start, "a chain is held", libc::EDEADLK));
+        }
+        loop {
+            if self.acquire_all(kind, wait)? == Attempt::Busy {
+                return Ok(Attempt::Busy);
+            }
+            if !self.needs_recovery() {
+                self.locks.all = Some(AllHeld { kind, count: 1, upgradable, marked: false });
+                return Ok(Attempt::Locked);
+            }
+            self.release_all();
+            if wait == Wait::Try {
+                return Err(TdbError::RecoveryNeeded { path: self.path.clone() });
+            }
+            self.recover()?;
+        }
+    }
+
+    /// Turns the shared lock of a transaction into an exclusive one (tdb §6.2, §7.5); blocks.
+    pub(crate) fn upgrade_all(&mut self) -> Result<(), TdbError> {
+        if !self.lockless() {
+            if self.mutexes().is_some() {
+                self.upgrade_mutexes()?;
+            } else {
+                let _ = self.fcntl(ALL_RECORDS, LockKind::Write, Wait::Block)?;
+            }
+        }
+        if let Some(all) = &mut self.locks.all {
+            all.kind = LockKind::Write;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release_all(&mut self) {
+        if let Some(mutexes) = self.mutexes() {
+            mutexes.set_state(State::Free);
+            let released = mutexes.unlock(Mutex::AllRecords).is_ok();
+            self.release_range(self.record_zone());
+            if !released {
+                self.locks.lost_count += 1;
+            }
+        } else {
+            self.release_range(ALL_RECORDS);
+        }
+    }
+
+    pub(crate) fn fcntl(
+        &self,
+        range: Range,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<Attempt, TdbError> {
+        let Some(file) = self.file.as_ref().filter(|_| !self.lockless()) else {
+            return Ok(Attempt::Locked);
+        };
+        range_lock::lock(file, range, kind, wait).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            self.lock_error(range.start, "fcntl failed", errno)
+        })
+    }
+
+    pub(crate) fn release_range(&self, range: Range) {
+        if let Some(file) = self.file.as_ref().filter(|_| !self.lockless()) {
+            // Unlocking only fails for lack of memory to split a range, and the descriptor's close
+            // releases what is left.
+            let _ = range_lock::unlock(file, range);
+        }
+    }
+
+    /// Bytes from the first record on: record locks live there in both modes.
+    pub(crate) fn record_zone(&self) -> Range {
+        Range::from(168 + 4 * self.hash_size)
+    }
+
+    /// The record zone is only ever tried: a traverser keeps the lock of its record while it
+    /// waits for a chain that we hold, and nobody would detect that deadlock (P37). So when the
+    /// zone is busy, everything is given back for a moment.
+    fn acquire_all(&mut self, kind: LockKind, wait: Wait) -> Result<Attempt, TdbError> {
+        let mut pause = Duration::from_micros(100);
+        loop {
+            let chains = if self.mutexes().is_some() {
+                self.acquire_mutexes(kind, wait)?
+            } else {
+                let chains = Range { start: ALL_RECORDS.start, size: 4 * self.hash_size };
+                match self.acquire_gradually(chains, kind, wait) {
+                    Ok(attempt) => attempt,
+                    Err(error) => {
+                        self.release_range(ALL_RECORDS);
+                        return Err(error);
+                    }
+                }
+            };
+            if chains == Attempt::Busy {
+                return Ok(Attempt::Busy);
+            }
+            match self.fcntl(self.record_zone(), kind, Wait::Try) {
+                Ok(Attempt::Locked) => return Ok(Attempt::Locked),
+                Ok(Attempt::Busy) => self.release_all(),
+                Err(error) => {
+                    self.release_all();
+                    return Err(error);
+                }
+            }
+            if wait == Wait::Try {
+                return Ok(Attempt::Busy);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Halves a busy range until what is busy is one chain, so that a stream of short locks
+    /// cannot starve the request (P31).
+    fn acquire_gradually(
+        &self,
+        range: Range,
+        kind: LockKind,
+        wait: Wait,
+    ) -> Result<Attempt, TdbError> {
+        if self.fcntl(range, kind, Wait::Try)? == Attempt::Locked {
+            return Ok(Attempt::Locked);
+        }
+        if wait == Wait::Try {
+            return Ok(Attempt::Busy);
+        }
+        if range.size <= 4 {
+            return self.fcntl(range, kind, Wait::Block);
+        }
+        let left = Range { start: range.start, size: range.size / 2 };
+        let right = Range { start: range.start + left.size, size: range.size - left.size };
+        let _ = self.acquire_gradually(left, kind, wait)?;
+        self.acquire_gradually(right, kind, wait)
+    }
+
+    /// The protocol of tdb §7.5: announce, then wait until every present chain holder is through.
+    fn acquire_mutexes(&self, kind: LockKind, wait: Wait) -> Result<Attempt, TdbError> {
+        let mutexes = self.mutexes().expect("called for files with mutexes");
+        let error = |errno| self.mutex_error(ALL_RECORDS.start, errno);
+        if mutexes.lock(Mutex::AllRecords, wait).map_err(error)? == Attempt::Busy {
+            return Ok(Attempt::Busy);
+        }
+        mutexes.set_state(State::Locked(kind));
+        let swept = self.sweep_chains(wait);
+        if !matches!(swept, Ok(Attempt::Locked)) {
+            mutexes.set_state(State::Free);
+            mutexes.unlock(Mutex::AllRecords).map_err(error)?;
+        }
+        swept
+    }
+
+    fn sweep_chains(&self, wait: Wait) -> Result<Attempt, TdbError> {
+        let mutexes = self.mutexes().expect("called for files with mutexes");
+        for chain in 0..self.hash_size {
+            let list = List::Chain(crate::database::Chain(chain));
+            let error = |errno| self.mutex_error(list.byte(), errno);
+            if mutexes.lock(list.mutex(), wait).map_err(error)? == Attempt::Busy {
+                return Ok(Attempt::Busy);
+            }
+            mutexes.unlock(list.mutex()).map_err(error)?;
+        }
+        Ok(Attempt::Locked)
+    }
+
+    /// The zone comes first here and chains are only tried: whoever waits for this transaction on
+    /// the mutex of the whole database then holds no record, and whoever holds a chain while it
+    /// waits for a record is let through (P37).
+    fn upgrade_mutexes(&mut self) -> Result<(), TdbError> {
+        let zone = self.record_zone();
+        let mut pause = Duration::from_micros(100);
+        loop {
+            if self.fcntl(zone, LockKind::Write, Wait::Try)? == Attempt::Locked {
+                let mutexes = self.mutexes().expect("called for files with mutexes");
+                mutexes.set_state(State::Locked(LockKind::Write));
+                match self.sweep_chains(Wait::Try) {
+                    Ok(Attempt::Locked) => return Ok(()),
+                    outcome => {
+                        mutexes.set_state(State::Locked(LockKind::Read));
+                        let _ = self.fcntl(zone, LockKind::Read, Wait::Block)?;
+                        let _ = outcome?;
+                    }
+                }
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+const PAUSE_MAX: Duration = Duration::from_millis(10);

@@ -1,0 +1,146 @@
+//! Looking a key up (tdb §4.2), and the reading operations.
+
+use crate::database::{Chain, Tdb};
+use crate::error::TdbError;
+use crate::range_lock::LockKind;
+use crate::record::{Kind, RecordHeader};
+
+/// Notices a list that bites its own tail: a second pointer follows at half speed, and a first
+/// one that meets it is going in circles. Without it a damaged link would hang everyone.
+#[derive(Debug)]
+pub(crate) struct LoopGuard {
+    slow: u32,
+    advance: bool,
+}
+
+/// Where a live record is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) offset: u32,
+    pub(crate) record: RecordHeader,
+}
+
+impl LoopGuard {
+    pub(crate) fn new(first: u32) -> Self {
+        Self { slow: first, advance: false }
+    }
+
+    /// Judges the next offset of a list.
+    pub(crate) fn follow(&mut self, tdb: &mut Tdb, next: u32) -> Result<(), TdbError> {
+        if next == self.slow && next != 0 {
+            return Err(tdb.corrupt(next, "a list of records is circular"));
+        }
+        if self.advance {
+            self.slow = tdb.read_u32(self.slow)?;
+        }
+        self.advance = !self.advance;
+        Ok(())
+    }
+}
+
+impl Tdb {
+    /// Replaces the content of `out` by the record's data; false if there is no such record.
+    ///
+    /// Takes the shared lock of the chain if it is not held (which may block).
+    ///
+    /// # Errors
+    ///
+    /// Those of `lock_chain`; `Corrupt` when the chain is damaged.
+    pub fn fetch(&mut self, key: &[u8], out: &mut Vec<u8>) -> Result<bool, TdbError> {
+        out.clear();
+        self.with_key(key, |tdb, found| {
+            let Some(found) = found else { return Ok(false) };
+            let offset = tdb.data_at(found.offset, &found.record)?;
+            tdb.read_into(offset, found.record.data_len, out)?;
+            Ok(true)
+        })
+    }
+
+    /// True if there is such a record.
+    ///
+    /// # Errors
+    ///
+    /// As `fetch`.
+    pub fn exists(&mut self, key: &[u8]) -> Result<bool, TdbError> {
+        self.with_key(key, |_, found| Ok(found.is_some()))
+    }
+
+    /// Copies up to `head.len()` first bytes of the data into `head` and returns the length of
+    /// all of it; `None` if there is no such record. For those who only need a header.
+    ///
+    /// # Errors
+    ///
+    /// As `fetch`.
+    pub fn fetch_head(&mut self, key: &[u8], head: &mut [u8]) -> Result<Option<u32>, TdbError> {
+        self.with_key(key, |tdb, found| {
+            let Some(found) = found else { return Ok(None) };
+            let offset = tdb.data_at(found.offset, &found.record)?;
+            let size = head.len().min(found.record.data_len as usize);
+            tdb.read_at(offset, &mut head[..size])?;
+            Ok(Some(found.record.data_len))
+        })
+    }
+
+    /// True if the chain is empty, seen without a lock, as a traverse does (tdb §9 step 1): what
+    /// others add meanwhile may be missed.
+    #[must_use]
+    pub fn chain_is_empty(&self, chain: Chain) -> bool {
+        if self.check_chain(chain).is_err() {
+            return true;
+        }
+        let offset = chain.head();
+        let mut bytes = [0; 4];
+        let head = match &self.transaction {
+            None => self.area.read_word(offset),
+            Some(transaction) => {
+                transaction.read(&self.area, offset, &mut bytes).map(|()| u32::from_ne_bytes(bytes))
+            }
+        };
+        // A head that cannot be read is reported by whoever walks the chain.
+        matches!(head, Ok(0))
+    }
+
+    pub(crate) fn with_key<T>(
+        &mut self,
+        key: &[u8],
+        action: impl FnOnce(&mut Self, Option<Found>) -> Result<T, TdbError>,
+    ) -> Result<T, TdbError> {
+        let hash = self.hash(key);
+        self.with_chain(Chain(hash % self.hash_size), LockKind::Read, |tdb| {
+            let found = tdb.find(key, hash)?;
+            action(tdb, found)
+        })
+    }
+
+    /// Runs `action` with the chain locked: by whoever holds it already, or by taking it now.
+    pub(crate) fn with_chain<T>(
+        &mut self,
+        chain: Chain,
+        kind: LockKind,
+        action: impl FnOnce(&mut Self) -> Result<T, TdbError>,
+    ) -> Result<T, TdbError> {
+        self.lock_chain_as(chain, kind)?;
+        let outcome = action(self);
+        self.unlock_chain(chain);
+        outcome
+    }
+
+    /// The live record of a key; its chain is locked.
+    pub(crate) fn find(&mut self, key: &[u8], hash: u32) -> Result<Option<Found>, TdbError> {
+        let mut offset = self.read_u32(Chain(hash % self.hash_size).head())?;
+        let mut guard = LoopGuard::new(offset);
+        while offset != 0 {
+            let record = self.read_chain_record(offset)?;
+            if record.kind() == Kind::Live
+                && record.full_hash == hash
+                && record.key_len as usize == key.len()
+                && self.equals_at(Self::key_at(offset), key)?
+            {
+                return Ok(Some(Found { offset, record }));
+            }
+            offset = record.next;
+            guard.follow(self, offset)?;
+        }
+        Ok(None)
+    }
+}

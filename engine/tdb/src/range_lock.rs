@@ -1,0 +1,140 @@
+//! Byte range locks of open file descriptions (tdb §6, pitfalls P2 and P3).
+//!
+//! Classic POSIX locks belong to the process: threads do not exclude each other, and closing any
+//! descriptor of the file drops all of them. Locks of open file descriptions conflict with them
+//! in both directions and belong to the descriptor, so each handle has one of its own.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// What a lock shares with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    Read,
+    Write,
+}
+
+/// Whether a request may block the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Block,
+    Try,
+}
+
+/// Outcome of a request that must not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Attempt {
+    Locked,
+    Busy,
+}
+
+/// Some bytes of a file; the size 0 means "to the end, however far that moves".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: u32,
+    pub(crate) size: u32,
+}
+
+impl Range {
+    pub(crate) const fn byte(start: u32) -> Self {
+        Self { start, size: 1 }
+    }
+
+    pub(crate) const fn from(start: u32) -> Self {
+        Self { start, size: 0 }
+    }
+}
+
+/// Takes a lock, or converts one that this descriptor holds.
+pub(crate) fn lock(file: &File, range: Range, kind: LockKind, wait: Wait) -> io::Result<Attempt> {
+    let kind = match kind {
+        LockKind::Read => libc::F_RDLCK,
+        LockKind::Write => libc::F_WRLCK,
+    };
+    match request(file.as_fd(), range, kind, wait) {
+        Ok(()) => Ok(Attempt::Locked),
+        Err(error)
+            if wait == Wait::Try
+                && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) =>
+        {
+            Ok(Attempt::Busy)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn unlock(file: &File, range: Range) -> io::Result<()> {
+    request(file.as_fd(), range, libc::F_UNLCK, Wait::Block)
+}
+
+/// Blocks until the descriptor has the write lock of one byte; for a thread that may block, on
+/// behalf of one that may not. The lock belongs to the descriptor, not to the thread: the owner
+/// enters it with `Tdb::adopt_chain_lock`.
+///
+/// # Errors
+///
+/// The `errno` of `fcntl`; an interrupted call is repeated.
+pub fn block_on_fcntl(descriptor: BorrowedFd<'_>, byte: u32) -> io::Result<()> {
+    request(descriptor, Range::byte(byte), libc::F_WRLCK, Wait::Block)
+}
+
+fn request(
+    descriptor: BorrowedFd<'_>,
+    range: Range,
+    kind: libc::c_int,
+    wait: Wait,
+) -> io::Result<()> {
+    let command = match wait {
+        Wait::Block => libc::F_OFD_SETLKW,
+        Wait::Try => libc::F_OFD_SETLK,
+    };
+    let range = libc::flock {
+        l_type: i16::try_from(kind).expect("lock kinds are small"),
+        l_whence: i16::try_from(libc::SEEK_SET).expect("SEEK_SET is 0"),
+        l_start: i64::from(range.start),
+        l_len: i64::from(range.size),
+        l_pid: 0,
+    };
+    loop {
+        // SAFETY: the descriptor is open while it is borrowed, and `range` is a valid `flock`
+        // that the call only reads.
+        if unsafe { libc::fcntl(descriptor.as_raw_fd(), command, &raw const range) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Held exclusively while a file is opened, created, committed to or recovered.
+pub(crate) const OPEN: Range = Range::byte(0);
+/// Held shared as long as a volatile file is in use; whoever gets it exclusively is alone.
+pub(crate) const ACTIVE: Range = Range::byte(4);
+/// Held exclusively for a whole transaction or write traverse.
+pub(crate) const TRANSACTION: Range = Range::byte(8);
+/// Held exclusively around increments without a mapping.
+pub(crate) const SEQUENCE: Range = Range::byte(48);
+/// Lock byte of the free list: 4 below its head, as for every list.
+pub(crate) const FREE_LIST: u32 = 164;
+/// Everything that a lock of the whole database covers; the free list is not among it.
+pub(crate) const ALL_RECORDS: Range = Range::from(168);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_descriptors_of_one_process_exclude_each_other() {
+        let file = crate::scratch::File::new("range-lock");
+        let (a, b) = (file.open(), file.open());
+        let byte = Range::byte(168);
+        assert_eq!(lock(&a, byte, LockKind::Write, Wait::Try).unwrap(), Attempt::Locked);
+        assert_eq!(lock(&b, byte, LockKind::Read, Wait::Try).unwrap(), Attempt::Busy);
+        unlock(&a, byte).unwrap();
+        assert_eq!(lock(&b, byte, LockKind::Read, Wait::Try).unwrap(), Attempt::Locked);
+    }
+}
