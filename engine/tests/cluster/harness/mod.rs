@@ -1,0 +1,9 @@
+//! What the tests share: a walled-off cluster, programs inside it, packets on its sockets.
+
+mod cell;
+mod packet;
+mod program;
+
+pub(crate) use cell::{Cell, Plan, until};
+pub(crate) use packet::{Client, Packet, control};
+pub(crate) use program::{Background, Outcome};
