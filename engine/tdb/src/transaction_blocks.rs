@@ -185,7 +185,9 @@ impl TransactionState {
             let start = u32::try_from(index).expect("blocks lie below 4 GiB") * self.page;
             let mut block = vec![0; self.page as usize].into_boxed_slice();
             let present = self.old_size.saturating_sub(start).min(self.page);
-            area.read_known(start, &mut block[..present as usize])?;
+            if present > 0 {
+                area.read_known(start, &mut block[..present as usize])?;
+            }
             if index + 1 == self.blocks.len() {
                 self.last_len = present;
             }

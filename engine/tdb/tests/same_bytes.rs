@@ -35,6 +35,9 @@ fn assert_same(ours: &Path, theirs: &Path, ignore: &[std::ops::Range<usize>], wh
         ours[range.clone()].fill(0);
         theirs[range.clone()].fill(0);
     }
+    if ours == theirs {
+        return;
+    }
     if let Some(at) = (0..ours.len()).find(|at| ours[*at] != theirs[*at]) {
         let from = at & !15;
         let to = (from + 64).min(ours.len());
@@ -125,6 +128,84 @@ fn run(flags: u32, hash_size: u32, max_dead: u32, seed: u64, steps: u32) {
     drop(ours);
     let mut check = Original::open(&our_path, 0, flags & !1, open_flags).unwrap();
     assert!(check.check(), "{name}: libtdb finds our file clean");
+}
+
+fn run_transactions(flags: u32, hash_size: u32, max_dead: u32, seed: u64, count: u32) {
+    let name = format!("tx-{flags:x}-{hash_size}-{max_dead}-{seed}");
+    let files = Files::new(&name);
+    let (our_path, their_path) = (files.path("ours"), files.path("theirs"));
+    let options = OpenOptions {
+        flags: TdbFlags::from_bits_retain(flags),
+        hash_size,
+        max_dead,
+        create: true,
+        ..OpenOptions::default()
+    };
+    let mut ours = Tdb::open(&our_path, &options).unwrap();
+    let mut theirs =
+        Original::open(&their_path, hash_size as i32, flags, libc::O_RDWR | libc::O_CREAT).unwrap();
+    theirs.set_max_dead(max_dead as i32);
+    let mutexes = 168..ours.header_offset() as usize;
+    let ignore = if mutexes.end > 168 { vec![mutexes] } else { vec![] };
+    let mut random = Lcg(seed);
+    for round in 0..count {
+        let when = format!("{name} transaction {round}");
+        let mut transaction = ours.begin().unwrap();
+        assert_eq!(theirs.begin(), 0, "{when}");
+        for _ in 0..random.next(30) {
+            let key = format!("key{}", random.next(200));
+            let key = key.as_bytes();
+            let size = match random.next(30) {
+                0 => random.next(200_000),
+                1..5 => random.next(3000),
+                _ => random.next(120),
+            };
+            let value: Vec<u8> = (0..size).map(|_| random.next(256) as u8).collect();
+            match random.next(10) {
+                0..=5 => {
+                    let stored = transaction.store(key, &[&value], StoreMode::Replace).unwrap();
+                    assert_eq!(stored, theirs.store(key, &value, 1) == 0, "{when}");
+                }
+                6 => {
+                    if random.next(50) == 0 {
+                        transaction.wipe().unwrap();
+                        assert_eq!(theirs.wipe(), 0, "{when}");
+                    }
+                }
+                _ => {
+                    let deleted = transaction.delete(key).unwrap();
+                    assert_eq!(deleted, theirs.delete(key) == 0, "{when}");
+                }
+            }
+        }
+        if random.next(4) == 0 {
+            transaction.cancel();
+            assert_eq!(theirs.cancel(), 0, "{when}");
+            assert_same(&our_path, &their_path, &ignore, &format!("{when} cancelled"));
+            continue;
+        }
+        if random.next(2) == 0 {
+            transaction.prepare().unwrap();
+            assert_eq!(theirs.prepare(), 0, "{when}");
+            assert_same(&our_path, &their_path, &ignore, &format!("{when} prepared"));
+        }
+        transaction.commit().unwrap();
+        assert_eq!(theirs.commit(), 0, "{when}");
+        assert_same(&our_path, &their_path, &ignore, &format!("{when} committed"));
+    }
+    assert!(theirs.check());
+}
+
+#[test]
+fn transactions_make_the_same_file() {
+    for (flags, hash_size) in [(0x40, 131), (0x840, 7), (0xC0, 1), (0x1C41, 7), (0x50, 7), (0x48, 3)]
+    {
+        for max_dead in [0, 5] {
+            for seed in 0..3 {
+                run_transactions(flags, hash_size, max_dead, seed, 40);
+            }
+        }
+    }
 }
 
 #[test]
