@@ -8,5 +8,6 @@
 
 mod harness;
 
+mod counter;
 mod lifecycle;
 mod tool;

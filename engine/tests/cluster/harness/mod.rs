@@ -4,6 +4,6 @@ mod cell;
 mod packet;
 mod program;
 
-pub(crate) use cell::{Cell, Plan, until};
+pub(crate) use cell::{Cell, Plan, repository, until};
 pub(crate) use packet::{Client, Packet, control};
 pub(crate) use program::{Background, Outcome};
