@@ -10,6 +10,7 @@
 //!     |------------ Commit ---------> |   work
 //!     | <-- Heartbeat{committed} ---- |
 //! ```
+//! Each heartbeat is answered by an `Echo` at once.
 
 use crate::limits::{DB_NAME_SIZE_BYTES_MAX, NODES_COUNT_MAX};
 use crate::{Generation, Pnn};
@@ -22,6 +23,7 @@ use rkyv::{Archive, Serialize};
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
 pub enum ControlHead {
     Heartbeat(Heartbeat),
+    Echo(Echo),
     VoteRequest(VoteRequest),
     VoteAnswer(VoteAnswer),
     Prepare(Prepare),
@@ -45,18 +47,13 @@ pub enum ControlHead {
     },
 }
 
-/// Sign of life, state of the sender, and what a lease is made of.
+/// Sign of life, and the state of the sender.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Differs for each start of the sender and after each of its fencings.
     pub incarnation: u64,
-    /// The sender's own clock in microseconds; comes back as `echo_us`.
+    /// The sender's own clock in microseconds; comes back in an `Echo`.
     pub sent_us: u64,
-    /// `sent_us` of the receiver's latest heartbeat that reached the sender, 0 for none.
-    pub echo_us: u64,
-    /// Whether that echo counts for the receiver's lease: the receiver belongs to the generation
-    /// that the sender has promised.
-    pub granted: bool,
     pub term: u32,
     /// PNN, or `Pnn::UNKNOWN`.
     pub leader: u32,
@@ -77,6 +74,18 @@ pub struct Heartbeat {
     pub settings: u32,
     /// PNNs that the sender exchanges heartbeats with.
     pub reaches: Vec<u32>,
+}
+
+/// Answer to a heartbeat: what a lease is made of.
+#[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// `sent_us` of the receiver's latest heartbeat.
+    pub sent_us: u64,
+    /// Whether the echo counts for the receiver's lease: it belongs to the generation that the
+    /// sender has promised.
+    pub granted: bool,
+    /// The sender leads.
+    pub as_leader: bool,
 }
 
 /// Whether the sender needs another generation.
@@ -177,6 +186,11 @@ impl ControlHead {
     pub fn from_archived(archived: &ArchivedControlHead) -> Result<Self, ControlFault> {
         Ok(match archived {
             ArchivedControlHead::Heartbeat(beat) => Self::Heartbeat(beat.native()?),
+            ArchivedControlHead::Echo(echo) => Self::Echo(Echo {
+                sent_us: echo.sent_us.to_native(),
+                granted: echo.granted,
+                as_leader: echo.as_leader,
+            }),
             ArchivedControlHead::VoteRequest(request) => Self::VoteRequest(VoteRequest {
                 probe: request.probe,
                 term: term(request.term.to_native())?,
@@ -227,8 +241,6 @@ impl ArchivedHeartbeat {
         Ok(Heartbeat {
             incarnation: self.incarnation.to_native(),
             sent_us: self.sent_us.to_native(),
-            echo_us: self.echo_us.to_native(),
-            granted: self.granted,
             term: term(self.term.to_native())?,
             leader: self.leader.to_native(),
             promised: self.promised.to_native(),
@@ -309,8 +321,6 @@ mod tests {
         Heartbeat {
             incarnation: 77,
             sent_us: 5,
-            echo_us: 4,
-            granted: true,
             term: 3,
             leader: 0,
             promised: 12289,
@@ -331,6 +341,7 @@ mod tests {
             vec![DatabaseEntry { id: 0x7a19_d84d, flags: 1, name: b"locking.tdb".to_vec() }];
         let heads = [
             ControlHead::Heartbeat(heartbeat()),
+            ControlHead::Echo(Echo { sent_us: 4, granted: true, as_leader: false }),
             ControlHead::VoteRequest(VoteRequest { probe: true, term: 9, committed: 1 }),
             ControlHead::VoteAnswer(VoteAnswer {
                 probe: false,

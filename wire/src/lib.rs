@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+pub mod control;
 pub mod frame;
 pub mod head;
 pub mod ids;

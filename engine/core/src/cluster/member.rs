@@ -1,0 +1,242 @@
+//! The member's side of a generation: prepare, rebuild, commit.
+//!
+//! ```text
+//!            Prepare            Quiesced          horizons past
+//!  Outside ----------> Quiescing -------> Waiting -------------> Prepared
+//!     ^                                                             | Rebuild
+//!     |  fenced           lease valid           Commit              v
+//!     +------ Committed <---------- Committing <------- Rebuilt <- Rebuilding
+//! ```
+//!
+//! `Prepare` of a higher generation starts over from any stage. A generation that was given up is
+//! harmless: it was committed by none or by a few of its members. Those few had all the others'
+//! rebuilt data, and could move no record, because the others accept frames of a generation only
+//! once they committed it. And whoever rebuilt it but did not commit it holds complete data too,
+//! so the next leader takes data from all nodes that rebuilt the newest generation anyone
+//! committed, and from no others (database semantics §5.9, W8).
+
+use crate::cluster::{
+    Cluster, Effect, Fact, FenceReason, Prospect, Quorum, RebuildOrder, RunState, pnns,
+};
+use alloc::vec::Vec;
+use bateria_wire::control::{self, ControlHead, DatabaseEntry, Want};
+use bateria_wire::{Generation, NodeFlags, Pnn};
+
+/// What this node promised, holds and needs.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// Highest generation that this node prepared for, as a member or, when it belongs to none, as
+    /// one that grants no leases to others.
+    pub(super) promised: Prospect,
+    pub(super) stage: Stage,
+    /// The generation in force here; INVALID while this node holds nothing that counts.
+    pub(super) committed: Prospect,
+    /// Its members with their incarnations at that moment.
+    pub(super) committed_with: Vec<(Pnn, u64)>,
+    /// Highest generation whose data are complete here.
+    pub(super) rebuilt: Generation,
+    pub(super) want: Want,
+    gone: Vec<Pnn>,
+    databases: Vec<DatabaseEntry>,
+    /// A node that is no member still owes the leader its promise.
+    owes_promise: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Outside,
+    Quiescing,
+    Waiting,
+    Prepared,
+    Rebuilding,
+    Rebuilt,
+    Committing,
+    Committed,
+}
+
+impl Membership {
+    pub(super) fn new() -> Self {
+        Self {
+            promised: Prospect::none(),
+            stage: Stage::Outside,
+            committed: Prospect::none(),
+            committed_with: Vec::new(),
+            rebuilt: Generation::INVALID,
+            want: Want::Nothing,
+            gone: Vec::new(),
+            databases: Vec::new(),
+            owes_promise: false,
+        }
+    }
+}
+
+impl Cluster {
+    pub(super) fn prepare(&mut self, from: Pnn, prepare: control::Prepare) {
+        let generation = Generation(prepare.generation);
+        let stale =
+            generation.term() < self.election.term || generation <= self.member.promised.generation;
+        if stale {
+            // The leader learns our term and promise from the next heartbeat.
+            return;
+        }
+        self.follow(from, generation.term());
+        let prospect = Prospect {
+            generation,
+            members: pnns::from_wire(&prepare.members),
+            lmasters: pnns::from_wire(&prepare.lmasters),
+        };
+        self.member.gone = pnns::from_wire(&prepare.gone);
+        self.member.want = Want::Nothing;
+        let takes_part = prospect.has(self.config.pnn) && self.is_ready();
+        self.member.promised = prospect;
+        self.member.owes_promise = !takes_part;
+        if takes_part {
+            self.member.stage = Stage::Quiescing;
+            self.recovery_started_at = Some(self.now);
+            self.out.push(Effect::Quiesce(self.member.promised.clone()));
+        } else {
+            // Data of an older generation stay in use until the lease ends or the others commit:
+            // this generation may fail, and the next one include us.
+            self.member.stage = Stage::Outside;
+        }
+    }
+
+    pub(super) fn quiesced(&mut self, generation: Generation, databases: Vec<DatabaseEntry>) {
+        if self.member.stage == Stage::Quiescing && self.member.promised.generation == generation {
+            self.member.databases = databases;
+            self.member.stage = Stage::Waiting;
+        }
+    }
+
+    /// Answers `Prepare` when no lease that this node granted to others can still run.
+    pub(super) fn advance_promise(&mut self) {
+        let member = &self.member;
+        if member.stage != Stage::Waiting && !member.owes_promise {
+            return;
+        }
+        let until = self.excluded_until(&member.promised.members, &member.gone);
+        if until > self.now {
+            self.alarm = self.alarm.min(until);
+            return;
+        }
+        let takes_part = member.stage == Stage::Waiting;
+        let databases = if takes_part {
+            self.member.stage = Stage::Prepared;
+            core::mem::take(&mut self.member.databases)
+        } else {
+            Vec::new()
+        };
+        self.member.owes_promise = false;
+        let head = ControlHead::Prepared(control::Prepared {
+            generation: self.member.promised.generation.0,
+            incarnation: self.incarnation,
+            committed: self.member.committed.generation.0,
+            rebuilt: self.member.rebuilt.0,
+            databases,
+        });
+        self.answer_leader(head);
+    }
+
+    pub(super) fn rebuild(&mut self, rebuild: control::Rebuild) {
+        let generation = Generation(rebuild.generation);
+        if !self.is_at(Stage::Prepared, generation) {
+            return;
+        }
+        let contributors = pnns::from_wire(&rebuild.contributors);
+        let wipe_own = contributors.binary_search(&self.config.pnn).is_err();
+        if wipe_own && self.has_data() {
+            // Clients use what is to be erased. They have to go first, and the leader starts over
+            // when it sees the new incarnation.
+            self.fence(FenceReason::Outdated { generation });
+            return;
+        }
+        if wipe_own {
+            self.member.rebuilt = Generation::INVALID;
+        }
+        self.member.stage = Stage::Rebuilding;
+        self.out.push(Effect::Rebuild(RebuildOrder {
+            prospect: self.member.promised.clone(),
+            contributors,
+            wipe_own,
+            databases: rebuild.databases,
+        }));
+    }
+
+    pub(super) fn rebuilt(&mut self, generation: Generation) {
+        if self.is_at(Stage::Rebuilding, generation) {
+            self.member.stage = Stage::Rebuilt;
+            self.member.rebuilt = generation;
+            self.answer_leader(ControlHead::Rebuilt { generation: generation.0 });
+        }
+    }
+
+    pub(super) fn rebuild_failed(&mut self, generation: Generation) {
+        if self.is_at(Stage::Rebuilding, generation) {
+            self.answer_leader(ControlHead::RebuildFailed { generation: generation.0 });
+        }
+    }
+
+    pub(super) fn commit(&mut self, generation: Generation) {
+        if self.is_at(Stage::Rebuilt, generation) {
+            self.member.stage = Stage::Committing;
+        }
+    }
+
+    /// Puts the generation in force once this node has a lease: a fresh member may hear `Commit`
+    /// before the grants of the others, and a `Commit` that lay in a buffer finds no lease.
+    pub(super) fn advance_commit(&mut self) {
+        if self.member.stage != Stage::Committing || self.lease_to_commit() <= self.now {
+            return;
+        }
+        self.member.stage = Stage::Committed;
+        self.member.committed = self.member.promised.clone();
+        self.member.committed_with = self.incarnations(&self.member.committed.members);
+        self.flags.remove(NodeFlags::UNHEALTHY);
+        self.run_state = self.run_state.max(RunState::Running);
+        self.recovery_finished_at = Some(self.now);
+        self.recoveries_count += 1;
+        let committed = self.member.committed.clone();
+        let outside = self.peers.keys().copied().filter(|pnn| !committed.has(*pnn)).collect();
+        let took_us = self.recovery_started_at.map_or(0, |started| self.now.since(started));
+        self.log(Fact::Committed {
+            generation: committed.generation,
+            members: committed.members.clone(),
+            took_ms: took_us / 1000,
+        });
+        self.out.push(Effect::Commit(committed));
+        self.out.push(Effect::Harmless { nodes: outside });
+    }
+
+    /// Asks for another generation; the leader reads it in the heartbeats until it answers.
+    pub(super) fn want(&mut self, want: Want) {
+        if self.member.promised.generation.is_valid() {
+            self.member.want = self.member.want.max(want);
+        }
+    }
+
+    fn lease_to_commit(&self) -> crate::cluster::Micros {
+        // The members that may keep each other active are those of the generation to come; until
+        // then only the leader can vouch.
+        if self.config.quorum == Quorum::Lock && !self.lock.is_held() {
+            let led = self.leader_granted_sent.unwrap_or_default();
+            return led.after(self.config.timing.lease_us);
+        }
+        self.lease_until()
+    }
+
+    fn is_at(&self, stage: Stage, generation: Generation) -> bool {
+        self.member.stage == stage && self.member.promised.generation == generation
+    }
+
+    fn incarnations(&self, members: &[Pnn]) -> Vec<(Pnn, u64)> {
+        let incarnation =
+            |pnn: Pnn| self.peers.get(&pnn).map_or(self.incarnation, |p| p.incarnation);
+        members.iter().map(|pnn| (*pnn, incarnation(*pnn))).collect()
+    }
+
+    fn answer_leader(&mut self, head: ControlHead) {
+        if let Some(leader) = self.election.leader {
+            self.send(leader, head);
+        }
+    }
+}
