@@ -6,4 +6,6 @@
 extern crate alloc;
 
 pub mod cluster;
+pub mod persistent;
 pub mod record;
+pub mod traverse;

@@ -1,0 +1,5 @@
+//! Several nodes' machines against each other, on copies in memory.
+
+mod random;
+mod scenarios;
+mod world;
