@@ -1,7 +1,7 @@
 //! Connecting to a peer within a time.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use io_uring::opcode;
@@ -14,6 +14,7 @@ use crate::kernel_queues::Completion;
 use crate::operation::{Kind, Tag};
 use crate::ring::Ring;
 use crate::slots::SlotKey;
+use crate::stream::make_blocking;
 use crate::token::{ConnectId, Token};
 
 /// A connection attempt: the kernel reads `address` until its completion.
@@ -45,19 +46,23 @@ impl Ring {
         if let Some(bind) = bind {
             socket.bind(bind)?;
         }
-        Ok(self.connect_socket(socket.into(), address, token, timeout))
+        self.connect_socket(socket.into(), address, token, timeout)
     }
 
     /// Connects a socket that the caller has made and set up.
     ///
     /// Ends with [`Event::Connected`] or [`Event::ConnectFailed`].
+    ///
+    /// # Errors
+    /// When `fd` is no descriptor that can be made blocking, as the ring needs it.
     pub fn connect_socket(
         &mut self,
         fd: OwnedFd,
         address: &SockAddr,
         token: Token,
         timeout: Duration,
-    ) -> ConnectId {
+    ) -> io::Result<ConnectId> {
+        make_blocking(fd.as_fd())?;
         let address = Box::new(address.clone());
         let (start, len) = (address.as_ptr().cast::<libc::sockaddr>(), address.len());
         let raw = fd.as_raw_fd();
@@ -72,7 +77,7 @@ impl Ring {
         // SAFETY: the address is in a box of its own and the descriptor is open until
         // `complete_connect` takes both out of the slot (or `Drop` leaks them).
         unsafe { self.queues.push(connect) };
-        ConnectId(slot)
+        Ok(ConnectId(slot))
     }
 
     /// Gives an attempt up; it still ends with its one event.

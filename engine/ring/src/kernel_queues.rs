@@ -22,6 +22,7 @@ pub(crate) struct KernelQueues {
     backlog: VecDeque<squeue::Entry>,
     /// Operations whose last completion is still to come.
     owed: usize,
+    enter_flags: EnterFlags,
 }
 
 /// How long a system call may wait for a completion when there is none.
@@ -64,15 +65,21 @@ impl KernelQueues {
             .register_probe(&mut probe)
             .map_err(|error| RingError::system("io_uring_register(PROBE)", error))?;
         let capabilities = Capabilities::judge(&probe, config, direct_submission)?;
-        Ok((Self { ring, backlog: VecDeque::new(), owed: 0 }, capabilities))
+        let mut enter_flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        if ring.params().is_feature_no_iowait() {
+            // A thread that waits for its peers is idle, not held up by a disk.
+            enter_flags |= EnterFlags::NO_IOWAIT;
+        }
+        let backlog = VecDeque::new();
+        Ok((Self { ring, backlog, owed: 0, enter_flags }, capabilities))
     }
 
     /// Queues an operation; the next [`enter`](Self::enter) submits it.
     ///
     /// # Safety
     /// All memory that the entry names stays where it is, valid and, where the kernel writes,
-    /// untouched until the operation's last completion has been reaped. Its user data is that of
-    /// a [`Tag`], and it completes (without the flag to skip that) if the tag's kind is owed.
+    /// untouched until the operation's last completion has been reaped, or until
+    /// [`settle`](Self::settle) if it reports no success. Its user data is that of a [`Tag`].
     pub(crate) unsafe fn push(&mut self, entry: squeue::Entry) {
         let tag = Tag::from_user_data(entry.get_user_data()).expect("the caller tags its entries");
         self.owed += usize::from(tag.kind.is_owed());
@@ -83,6 +90,11 @@ impl KernelQueues {
         if is_full {
             self.backlog.push_back(entry);
         }
+    }
+
+    /// An operation pushed without being asked to report success has succeeded.
+    pub(crate) fn settle(&mut self) {
+        self.owed = self.owed.checked_sub(1).expect("only what is owed is settled");
     }
 
     /// Whether operations wait for a system call.
@@ -106,8 +118,8 @@ impl KernelQueues {
         self.owed
     }
 
-    /// The system call: submits what is queued, runs deferred work, and waits for one completion
-    /// as `patience` says. Returns early when a signal arrives.
+    /// The system call: submits what is queued, runs deferred work, and waits as `patience` says
+    /// for one completion. Returns early when a signal arrives.
     pub(crate) fn enter(&mut self, patience: Patience) -> Result<(), RingError> {
         self.refill();
         // The rest of a long backlog goes at once. The kernel takes at least one entry each time
@@ -120,6 +132,16 @@ impl KernelQueues {
         }
         self.enter_once(patience)?;
         Ok(())
+    }
+
+    /// How many completions wait, if everything pushed is submitted and the kernel holds none
+    /// back: among them are all that the submission itself gave rise to.
+    pub(crate) fn completions_of_everything(&mut self) -> Option<usize> {
+        let submissions = self.ring.submission();
+        let is_everything =
+            self.backlog.is_empty() && submissions.is_empty() && !submissions.cq_overflow();
+        drop(submissions);
+        is_everything.then(|| self.ring.completion().len())
     }
 
     /// Takes up to `max` completions.
@@ -197,10 +219,10 @@ impl KernelQueues {
         if let Some(timespec) = &timespec {
             arguments = arguments.timespec(timespec);
         }
-        let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        let flags = self.enter_flags.bits();
         // SAFETY: the extended argument is the structure that EXT_ARG asks for and, with the
         // timespec it points to, outlives the call.
-        let result = unsafe { submitter.enter(count, want, flags.bits(), Some(&arguments)) };
+        let result = unsafe { submitter.enter(count, want, flags, Some(&arguments)) };
         match result {
             Ok(_) => Ok(true),
             Err(error) => match error.raw_os_error() {

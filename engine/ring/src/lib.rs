@@ -47,6 +47,7 @@ mod kernel_queues;
 mod listener;
 pub mod mailbox;
 mod operation;
+mod prompt_sends;
 mod receive_pool;
 mod ring;
 mod send_queue;

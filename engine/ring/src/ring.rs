@@ -22,6 +22,7 @@ use crate::futex_wait::FutexWait;
 use crate::kernel_queues::{Completion, KernelQueues, Patience};
 use crate::listener::Listener;
 use crate::operation::{Kind, Tag};
+use crate::prompt_sends::{PromptSend, PromptSends};
 use crate::receive_pool::ReceivePool;
 use crate::slots::Slots;
 use crate::stream::Stream;
@@ -48,6 +49,7 @@ pub struct Ring {
     pub(crate) streams: Slots<Stream>,
     /// Streams with frames that no send has taken yet.
     pub(crate) unsent: Vec<StreamId>,
+    pub(crate) prompt_sends: PromptSends,
     /// Streams whose receive found no buffer, in the order they will get one.
     pub(crate) starved: VecDeque<StreamId>,
     /// Send buffers that no stream needs at the moment.
@@ -86,6 +88,7 @@ impl Ring {
             deadlines: Deadlines::default(),
             streams: Slots::new(),
             unsent: Vec::new(),
+            prompt_sends: PromptSends::default(),
             starved: VecDeque::new(),
             spare: Vec::new(),
             listeners: Slots::new(),
@@ -115,6 +118,9 @@ impl Ring {
     pub fn turn(&mut self, wait: Wait) -> Result<(), RingError> {
         self.fire_deadlines();
         self.feed_the_starved();
+        // While some sends are neither heard of nor settled, what collected behind them waits:
+        // that is soon over, and until then is no time to sleep.
+        let wait = if self.prompt_sends.is_empty() { wait } else { Wait::No };
         self.start_sends();
         loop {
             let came_to_wait = self.enter(wait)?;
@@ -122,8 +128,7 @@ impl Ring {
             if self.doorbell.bell().take() {
                 self.events.push_back(Event::Knocked);
             }
-            // Completions without news for the caller (a send is done) are no reason to come back,
-            // unless they left something to submit or the wait is over.
+            // Completions without news for the caller (a send is done) are no reason to come back.
             let goes_on = came_to_wait
                 && self.events.is_empty()
                 && self.unsent.is_empty()
@@ -217,12 +222,19 @@ impl Ring {
     fn take_completions(&mut self) -> Result<(), RingError> {
         // A caller that does not take its events gets no more of them.
         let room = self.config.completions_per_turn_max.saturating_sub(self.events.len());
+        if let Some(count) = self.queues.completions_of_everything() {
+            self.prompt_sends.submitted(count);
+        }
         let mut completions = mem::take(&mut self.completions);
         self.queues.reap(&mut completions, room);
+        self.prompt_sends.handled(completions.len());
         for completion in completions.drain(..) {
             self.dispatch(completion)?;
         }
         self.completions = completions;
+        while let Some(send) = self.prompt_sends.pop_settled() {
+            self.settle_send(send);
+        }
         Ok(())
     }
 
@@ -289,9 +301,17 @@ impl Drop for Ring {
             if self.queues.enter(Patience::Bounded(LET_GO_MAX)).is_err() {
                 break;
             }
+            if let Some(count) = self.queues.completions_of_everything() {
+                self.prompt_sends.submitted(count);
+            }
             self.queues.reap(&mut completions, usize::MAX);
+            self.prompt_sends.handled(completions.len());
             for completion in completions.drain(..) {
                 self.let_go(completion);
+            }
+            while let Some(PromptSend { stream, number }) = self.prompt_sends.pop_settled() {
+                let silent = self.streams.get_mut(stream).and_then(|it| it.send.settle(number));
+                silent.into_iter().for_each(|_| self.queues.settle());
             }
         }
         let let_go = self.queues.owed_count() == 0 && self.queues.unregister_pool().is_ok();
@@ -311,6 +331,7 @@ impl Ring {
             Kind::Accept => drop(Self::accepted(completion)),
             Kind::Receive => drop(self.received(completion)),
             Kind::Knock => self.complete_knock(completion.tag.slot, completion),
+            Kind::Send => drop(self.stream_mut(completion.tag.slot).send.abandon()),
             _ => {}
         }
     }

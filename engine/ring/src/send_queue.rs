@@ -10,6 +10,8 @@ use crate::aligned_bytes::AlignedBytes;
 pub(crate) struct SendQueue {
     collecting: AlignedBytes,
     in_flight: Option<InFlight>,
+    /// Counts the sends started, so that a late word about one is not taken for another.
+    number: u32,
 }
 
 #[derive(Debug)]
@@ -17,6 +19,8 @@ struct InFlight {
     bytes: AlignedBytes,
     /// Bytes of it that the socket has taken.
     sent: usize,
+    /// Whether nothing but failure will be heard of it.
+    is_silent: bool,
 }
 
 /// What the kernel shall read: valid until [`SendQueue::complete`] is called.
@@ -67,17 +71,43 @@ impl SendQueue {
             return None;
         }
         let bytes = std::mem::take(&mut self.collecting);
-        Some(self.in_flight.insert(InFlight { bytes, sent: 0 }).rest())
+        self.number = self.number.wrapping_add(1);
+        Some(self.in_flight.insert(InFlight { bytes, sent: 0, is_silent: false }).rest())
+    }
+
+    /// Bytes that the next send would take.
+    pub(crate) const fn collected_bytes(&self) -> usize {
+        self.collecting.len()
+    }
+
+    /// The send just started will report nothing but failure. Gives its number for
+    /// [`settle`](Self::settle).
+    pub(crate) fn expect_silence(&mut self) -> u32 {
+        self.in_flight.as_mut().expect("it was just started").is_silent = true;
+        self.number
+    }
+
+    /// The send of that number was silent, so all of it is sent. `None` when it was not: then its
+    /// completion was or will be heard.
+    pub(crate) fn settle(&mut self, number: u32) -> Option<AlignedBytes> {
+        if self.number == number && self.in_flight.as_ref().is_some_and(|flight| flight.is_silent) {
+            self.abandon()
+        } else {
+            None
+        }
     }
 
     /// The same bytes once more, after a completion that sent none of them.
     pub(crate) fn retry(&mut self) -> SendRange {
-        self.in_flight.as_ref().expect("only what is in flight is retried").rest()
+        let flight = self.in_flight.as_mut().expect("only what is in flight is retried");
+        flight.is_silent = false;
+        flight.rest()
     }
 
     /// The kernel is done with the range: the socket took `sent` bytes of it.
     pub(crate) fn complete(&mut self, sent: usize) -> AfterSend {
         let flight = self.in_flight.as_mut().expect("only what is in flight completes");
+        flight.is_silent = false;
         flight.sent += sent;
         assert!(flight.sent <= flight.bytes.len(), "a socket takes no more than it was given");
         if flight.sent < flight.bytes.len() {
@@ -144,6 +174,22 @@ mod tests {
         assert_eq!(queue.queued_bytes(), 4);
         assert!(matches!(queue.complete(4), AfterSend::Done(_)));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_silent_send_is_settled_once_and_only_as_itself() {
+        let mut queue = queue_with(b"abc");
+        queue.start().unwrap();
+        let first = queue.expect_silence();
+        assert!(queue.settle(first.wrapping_sub(1)).is_none());
+        assert!(queue.settle(first).is_some());
+        queue.collecting(&mut Vec::new()).extend_from_slice(b"def");
+        queue.start().unwrap();
+        let second = queue.expect_silence();
+        assert!(queue.settle(first).is_none());
+        // It fell short, so it was heard of: from now on only completions count.
+        assert!(matches!(queue.complete(1), AfterSend::Continue(_)));
+        assert!(queue.settle(second).is_none());
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use io_uring::types::Fd;
-use io_uring::{cqueue, opcode};
+use io_uring::{cqueue, opcode, squeue};
 
+use crate::aligned_bytes::AlignedBytes;
 use crate::event::Event;
 use crate::kernel_queues::Completion;
 use crate::operation::{Kind, Tag};
+use crate::prompt_sends::PromptSend;
 use crate::receive_pool::{BUFFER_GROUP, ReceivedBuffer};
 use crate::ring::Ring;
 use crate::send_queue::{AfterSend, SendRange};
@@ -21,6 +23,9 @@ const SPARE_BUFFERS_MAX: usize = 64;
 
 /// A buffer that grew larger than this for one burst is freed, not kept.
 const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Longer sends often fall short, and then their completion is worth having at once.
+const PROMPT_SEND_BYTES_MAX: usize = 64 * 1024;
 
 impl Ring {
     /// Starts receiving, unless there is a reason not to.
@@ -114,7 +119,7 @@ impl Ring {
         for StreamId(slot) in unsent.drain(..) {
             if let Some(stream) = self.streams.get_mut(slot) {
                 stream.is_unsent = false;
-                self.start_send(slot);
+                self.start_prompt_send(slot);
             }
         }
         self.unsent = unsent;
@@ -129,52 +134,83 @@ impl Ring {
                 self.begin_abort(slot, Some(io::ErrorKind::WriteZero.into()));
             }
             Ok(sent) => match stream.send.complete(sent as usize) {
-                AfterSend::Continue(range) if !is_aborting => self.push_send(slot, range),
+                AfterSend::Continue(range) if !is_aborting => self.continue_send(slot, range),
                 AfterSend::Continue(_) => drop(stream.send.abandon()),
-                AfterSend::Done(buffer) => {
-                    if self.spare.len() < SPARE_BUFFERS_MAX
-                        && buffer.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX
-                    {
-                        self.spare.push(buffer);
-                    }
-                    self.start_send(slot);
-                }
+                AfterSend::Done(buffer) => self.keep_spare(buffer),
             },
             Err(_) if is_aborting => drop(stream.send.abandon()),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {
                 let range = stream.send.retry();
-                self.push_send(slot, range);
+                self.continue_send(slot, range);
             }
             Err(error) => {
                 stream.send.abandon();
                 self.begin_abort(slot, Some(error));
             }
         }
+        self.start_send(slot);
         self.report_drained(slot);
         self.advance_ending(slot);
     }
 
+    /// A prompt send kept silent: all of it is sent.
+    pub(crate) fn settle_send(&mut self, PromptSend { stream: slot, number }: PromptSend) {
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        let Some(buffer) = stream.send.settle(number) else { return };
+        self.queues.settle();
+        self.keep_spare(buffer);
+        self.start_send(slot);
+        self.report_drained(slot);
+        self.advance_ending(slot);
+    }
+
+    /// Sends what has collected, if nothing is under way.
     fn start_send(&mut self, slot: SlotKey) {
         let stream = self.stream_mut(slot);
         if matches!(stream.ending, Some(Ending::Abort | Ending::Done)) {
             return;
         }
         if let Some(range) = stream.send.start() {
-            self.push_send(slot, range);
+            self.continue_send(slot, range);
         }
     }
 
-    fn push_send(&mut self, slot: SlotKey, range: SendRange) {
-        let fd = self.stream_mut(slot).raw_fd();
-        // MSG_WAITALL: the kernel goes on after a partial send by itself where it can.
-        let send = opcode::Send::new(Fd(fd), range.start, range.len)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
-            .build()
-            .user_data(Tag::new(Kind::Send, slot).to_user_data());
+    /// Sends what has collected, if nothing is under way, by an operation that need not be heard
+    /// of, unless somebody waits to hear.
+    fn start_prompt_send(&mut self, slot: SlotKey) {
+        let stream = self.stream_mut(slot);
+        let is_awaited = stream.wants_drained || stream.ending.is_some();
+        if is_awaited || stream.send.collected_bytes() > PROMPT_SEND_BYTES_MAX {
+            self.start_send(slot);
+            return;
+        }
+        let Some(range) = stream.send.start() else { return };
+        let number = stream.send.expect_silence();
+        // MSG_WAITALL: falling short is a failure, which is reported.
+        let send = stream
+            .send_entry(slot, range, libc::MSG_DONTWAIT | libc::MSG_WAITALL)
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        // SAFETY: the send queue keeps the range in place and untouched until this operation's
+        // completion, or until `settle_send` after the submission is over; the stream keeps its
+        // descriptor open meanwhile; a ring that cannot wait for it leaks both.
+        unsafe { self.queues.push(send) };
+        self.prompt_sends.push(PromptSend { stream: slot, number });
+    }
+
+    /// Sends `range`, waiting in the kernel for the socket to have room.
+    fn continue_send(&mut self, slot: SlotKey, range: SendRange) {
+        let send = self.stream_mut(slot).send_entry(slot, range, libc::MSG_WAITALL);
         // SAFETY: the send queue keeps the range in place and untouched until `complete` or
         // `abandon`, which only this operation's completion calls; the stream keeps its descriptor
         // open meanwhile; a ring that cannot wait for the completion leaks both.
         unsafe { self.queues.push(send) };
+    }
+
+    fn keep_spare(&mut self, buffer: AlignedBytes) {
+        if self.spare.len() < SPARE_BUFFERS_MAX && buffer.capacity_bytes() <= SPARE_BUFFER_BYTES_MAX
+        {
+            self.spare.push(buffer);
+        }
     }
 
     pub(crate) fn stream_mut(&mut self, slot: SlotKey) -> &mut Stream {
@@ -187,6 +223,13 @@ impl Stream {
         self.input != Input::Paused
             && !self.has_input_ended
             && matches!(self.ending, None | Some(Ending::Flush))
+    }
+
+    fn send_entry(&self, slot: SlotKey, range: SendRange, flags: i32) -> squeue::Entry {
+        opcode::Send::new(Fd(self.raw_fd()), range.start, range.len)
+            .flags(libc::MSG_NOSIGNAL | flags)
+            .build()
+            .user_data(Tag::new(Kind::Send, slot).to_user_data())
     }
 
     fn raw_fd(&self) -> RawFd {
