@@ -107,7 +107,7 @@ impl Tdb {
             if self.mutexes().is_some() {
                 self.upgrade_mutexes()?;
             } else {
-                let _ = self.fcntl(ALL_RECORDS, LockKind::Write, Wait::Block)?;
+                self.upgrade_ranges()?;
             }
         }
         if let Some(all) = &mut self.locks.all {
@@ -161,13 +161,12 @@ impl Tdb {
     /// waits for a chain that we hold, and nobody would detect that deadlock (P37). So when the
     /// zone is busy, everything is given back for a moment.
     fn acquire_all(&mut self, kind: LockKind, wait: Wait) -> Result<Attempt, TdbError> {
-        let mut pause = Duration::from_micros(100);
+        let mut pause = PAUSE_MIN;
         loop {
             let chains = if self.mutexes().is_some() {
                 self.acquire_mutexes(kind, wait)?
             } else {
-                let chains = Range { start: ALL_RECORDS.start, size: 4 * self.hash_size };
-                match self.acquire_gradually(chains, kind, wait) {
+                match self.acquire_gradually(self.chain_range(), kind, wait) {
                     Ok(attempt) => attempt,
                     Err(error) => {
                         self.release_range(ALL_RECORDS);
@@ -246,12 +245,31 @@ impl Tdb {
         Ok(Attempt::Locked)
     }
 
+    /// Chain by chain, so that a stream of readers cannot starve the commit; and back to a shared
+    /// lock if somebody stands on a record, who may be waiting for one of these chains (P37).
+    fn upgrade_ranges(&self) -> Result<(), TdbError> {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let _ = self.acquire_gradually(self.chain_range(), LockKind::Write, Wait::Block)?;
+            if self.fcntl(self.record_zone(), LockKind::Write, Wait::Try)? == Attempt::Locked {
+                return Ok(());
+            }
+            let _ = self.fcntl(ALL_RECORDS, LockKind::Read, Wait::Block)?;
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn chain_range(&self) -> Range {
+        Range { start: ALL_RECORDS.start, size: 4 * self.hash_size }
+    }
+
     /// The zone comes first here and chains are only tried: whoever waits for this transaction on
     /// the mutex of the whole database then holds no record, and whoever holds a chain while it
     /// waits for a record is let through (P37).
     fn upgrade_mutexes(&mut self) -> Result<(), TdbError> {
         let zone = self.record_zone();
-        let mut pause = Duration::from_micros(100);
+        let mut pause = PAUSE_MIN;
         loop {
             if self.fcntl(zone, LockKind::Write, Wait::Try)? == Attempt::Locked {
                 let mutexes = self.mutexes().expect("called for files with mutexes");
@@ -271,4 +289,5 @@ impl Tdb {
     }
 }
 
+const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(10);

@@ -113,6 +113,9 @@ impl Tdb {
             }
             // Whoever holds a data lock keeps committers out; only the first one must look (P16).
             if self.locks.holds_data() || !self.needs_recovery() {
+                if let List::Chain(chain) = list {
+                    self.settle(chain);
+                }
                 self.locks.held.push(Held { list, kind, count: 1 });
                 return Ok(Attempt::Locked);
             }
@@ -145,6 +148,7 @@ impl Tdb {
             all.count = 1;
             self.unlock_all();
         }
+        self.abandon_every_wait();
         while let Some(held) = self.locks.held.pop() {
             self.release(held.list);
         }

@@ -5,18 +5,16 @@
 //!
 //! **Mutexes** (after glibc's own protocol): the word of a held mutex is the owner's TID, and
 //! bit 31 says that somebody sleeps on it. Whoever unlocks wakes one sleeper if, and only if, the
-//! bit is set; the kernel does the same for an owner that died. Three rules keep every wake-up
-//! alive:
+//! bit is set; the kernel does the same for an owner that died. So a wake-up is the only trace of
+//! all the other sleepers, and whoever consumes it owes them one. The debt is paid by
 //!
-//! 1. before sleeping, the bit is set in the word of the present owner, by compare-and-swap
-//!    (`wait_for_chain`);
-//! 2. a sleeper that was woken and gets the mutex sets the bit again, because others may still
-//!    sleep and a plain lock forgets them (`try_lock_chain_after_wait`); one that does not get it
-//!    sleeps again by rule 1;
-//! 3. a sleeper that goes away, or that was woken for a mutex which it does not take, wakes the
-//!    next one (`abandon_wait`).
+//! 1. taking the mutex and setting the bit again (a plain lock forgets the sleepers);
+//! 2. finding it taken by somebody else and setting the bit in that owner's word, before sleeping
+//!    again;
+//! 3. waking the next sleeper, when giving up or turning to another mutex.
 //!
-//! A process that dies between wake-up and rule 2 takes a wake-up with it; whoever opens the file
+//! Waking the next one instead of 2 would let two sleepers wake each other for as long as the
+//! owner works. A process that dies with a debt takes the wake-up with it; whoever opens the file
 //! next makes up for it (`open`).
 //!
 //! **fcntl locks**: a thread of a pool blocks on the handle's own descriptor
@@ -24,7 +22,7 @@
 
 use crate::database::{Chain, Shared, Tdb};
 use crate::error::TdbError;
-use crate::lock_table::List;
+use crate::lock_table::{List, LockTable};
 use crate::mutex_area::{Mutex, State};
 use crate::range_lock::{Attempt, LockKind, Wait};
 use std::fs::File;
@@ -36,8 +34,8 @@ pub enum ChainWait {
     /// Sleep while the word has this value (a shared futex, not a private one), then call
     /// `try_lock_chain_after_wait`; also when the sleep fails with `EAGAIN`.
     Futex { word: FutexWord, expected: u32 },
-    /// Let a thread call `block_on_fcntl(file.as_fd(), byte)`, then call `adopt_chain_lock`; there
-    /// is no way to give up before, but the adopted lock can be released at once.
+    /// Let a thread call `block_on_fcntl(file.as_fd(), byte)` (or `block_on_fcntl_unless`, which
+    /// can be told to give up), then call `adopt_chain_lock`.
     Fcntl { file: Arc<File>, byte: u32 },
     /// The chain has become free meanwhile: try again.
     Free,
@@ -68,9 +66,11 @@ impl FutexWord {
 }
 
 impl Tdb {
-    /// Says how to wait for a chain that `try_lock_chain` found busy. Each answer but `Free` is
-    /// followed up by exactly one call: `try_lock_chain_after_wait` or `abandon_wait` for
-    /// `Futex`, `adopt_chain_lock` for `Fcntl`. One wait per chain and handle.
+    /// Says how to wait for a chain that `try_lock_chain` found busy.
+    ///
+    /// Each `Futex` is followed up by exactly one `try_lock_chain_after_wait` or `abandon_wait`,
+    /// each `Fcntl` by one `adopt_chain_lock`. Who gives a chain up for good after `Busy` or `Free`
+    /// calls `abandon_wait` too. One wait per chain and handle.
     ///
     /// # Errors
     ///
@@ -81,52 +81,56 @@ impl Tdb {
             return Ok(ChainWait::Free);
         }
         let list = List::Chain(chain);
-        let Some(mutexes) = self.mutexes() else {
+        let shared = self.shared.clone();
+        let Some(mutexes) = &shared.mutexes else {
             let file = self.file.clone().expect("a database that locks has a file");
             return Ok(ChainWait::Fcntl { file, byte: list.byte() });
         };
-        let mutex = list.mutex();
-        let (mutex, expected) = match mutexes.announce_waiter(mutex) {
-            Some(expected) => (mutex, expected),
-            // The chain itself is free: if anything keeps us out it is who holds everything.
-            None if self.locks.holds_any_chain() || mutexes.state() == State::Free => {
-                return Ok(ChainWait::Free);
+        let own = list.mutex();
+        if let Some(expected) = mutexes.announce_waiter(own) {
+            if self.locks.debts.remove(&chain) == Some(Mutex::AllRecords) {
+                mutexes.wake_one(Mutex::AllRecords);
             }
-            None => match mutexes.announce_waiter(Mutex::AllRecords) {
-                Some(expected) => (Mutex::AllRecords, expected),
-                None => return Ok(ChainWait::Free),
-            },
+            return Ok(self.wait_on(chain, own, expected));
+        }
+        // The chain itself is free: if anything keeps us out it is who holds everything.
+        if self.locks.holds_any_chain() || mutexes.state() == State::Free {
+            return Ok(ChainWait::Free);
+        }
+        let Some(expected) = mutexes.announce_waiter(Mutex::AllRecords) else {
+            return Ok(ChainWait::Free);
         };
-        self.locks.waits.insert(chain, mutex);
-        Ok(ChainWait::Futex { word: FutexWord { shared: self.shared.clone(), mutex }, expected })
+        if self.locks.debts.remove(&chain) == Some(own) {
+            mutexes.wake_one(own);
+        }
+        Ok(self.wait_on(chain, Mutex::AllRecords, expected))
     }
 
-    /// As `try_lock_chain`, after a wait on a word has ended; passes on what the wait knew.
-    ///
-    /// `Busy` means: `wait_for_chain` again.
+    /// As `try_lock_chain`, after a wait on a word has ended. `Busy` means: `wait_for_chain` again.
     ///
     /// # Errors
     ///
     /// As `try_lock_chain`.
     pub fn try_lock_chain_after_wait(&mut self, chain: Chain) -> Result<Attempt, TdbError> {
-        let waited = self.locks.waits.remove(&chain);
+        if let Some(mutex) = self.locks.waits.remove(&chain) {
+            self.locks.debts.insert(chain, mutex);
+        }
         let outcome = self.try_lock_chain(chain);
-        let (Some(mutex), Some(mutexes)) = (waited, self.mutexes()) else { return outcome };
-        if mutex == Mutex::AllRecords {
-            // This mutex is not what we want, so the wake-up goes to the next sleeper at once.
-            mutexes.wake_one(mutex);
-        } else if !matches!(outcome, Ok(Attempt::Busy)) {
-            mutexes.pass_on_waiters(mutex);
+        match outcome {
+            // The debt waits until it is known whom it can be paid to.
+            Ok(Attempt::Busy) => {}
+            Ok(Attempt::Locked) | Err(_) => self.settle(chain),
         }
         outcome
     }
 
-    /// Ends a wait on a word without trying: a wake-up that it may have consumed goes to the next
-    /// sleeper. Called after the kernel has let go of the word.
+    /// Ends a wait without trying: a wake-up that it may have consumed goes to the next sleeper.
+    /// Called after the kernel has let go of the word.
     pub fn abandon_wait(&mut self, chain: Chain) {
-        if let (Some(mutex), Some(mutexes)) = (self.locks.waits.remove(&chain), self.mutexes()) {
-            mutexes.wake_one(mutex);
+        if let Some(mutex) = self.locks.waits.remove(&chain) {
+            self.locks.debts.insert(chain, mutex);
         }
+        self.settle(chain);
     }
 
     /// Enters the lock that a thread got with `block_on_fcntl` for this handle. If nobody wants it
@@ -142,5 +146,30 @@ impl Tdb {
         self.check_chain(chain)?;
         // The descriptor has the lock, so this request cannot meet a conflict unless it was lost.
         self.lock_list(List::Chain(chain), LockKind::Write, Wait::Try)
+    }
+
+    /// Pays what this handle owes to the other sleepers of a chain.
+    pub(crate) fn settle(&mut self, chain: Chain) {
+        if self.locks.debts.is_empty() {
+            return;
+        }
+        if let (Some(mutex), Some(mutexes)) = (self.locks.debts.remove(&chain), self.mutexes()) {
+            mutexes.pass_on_waiters(mutex);
+        }
+    }
+
+    pub(crate) fn abandon_every_wait(&mut self) {
+        let Some(mutexes) = &self.shared.mutexes else { return };
+        let LockTable { waits, debts, .. } = &mut self.locks;
+        for (_, mutex) in waits.drain().chain(debts.drain()) {
+            mutexes.wake_one(mutex);
+        }
+    }
+
+    fn wait_on(&mut self, chain: Chain, mutex: Mutex, expected: u32) -> ChainWait {
+        // Setting the bit in the owner's word has paid for this mutex.
+        self.locks.debts.remove(&chain);
+        self.locks.waits.insert(chain, mutex);
+        ChainWait::Futex { word: FutexWord { shared: self.shared.clone(), mutex }, expected }
     }
 }

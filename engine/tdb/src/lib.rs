@@ -45,7 +45,7 @@ pub use error::TdbError;
 pub use flags::TdbFlags;
 pub use hash::HashKind;
 pub use open::OpenOptions;
-pub use range_lock::{Attempt, LockKind, block_on_fcntl};
+pub use range_lock::{Attempt, LockKind, block_on_fcntl, block_on_fcntl_unless};
 pub use record::{Kind, RecordHeader};
 pub use store::StoreMode;
 pub use transaction::Transaction;

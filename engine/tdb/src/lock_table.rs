@@ -18,6 +18,8 @@ pub(crate) struct LockTable {
     pub(crate) all: Option<AllHeld>,
     /// Mutexes that somebody waits for on behalf of this handle, by chain.
     pub(crate) waits: HashMap<Chain, Mutex>,
+    /// Mutexes for which this handle has consumed a wake-up and not yet passed it on, by chain.
+    pub(crate) debts: HashMap<Chain, Mutex>,
     /// Locks that were gone when they should have been released; see `Tdb::lost_locks_count`.
     pub(crate) lost_count: u64,
 }

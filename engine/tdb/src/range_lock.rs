@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 /// What a lock shares with others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +50,61 @@ impl Range {
 
 /// Takes a lock, or converts one that this descriptor holds.
 pub(crate) fn lock(file: &File, range: Range, kind: LockKind, wait: Wait) -> io::Result<Attempt> {
+    if wait == Wait::Block && !may_queue(range) {
+        poll(file.as_fd(), range, kind, &mut || false)?;
+        return Ok(Attempt::Locked);
+    }
+    request_kind(file.as_fd(), range, kind, wait)
+}
+
+/// Waits by asking again and again, ever less often.
+///
+/// A request of ours that sleeps in the kernel's queue hides those behind it: Linux enters a
+/// classic request into its search for deadlocks only if the request in front of it is classic
+/// too. libtdb relies on that search (a traverse against a lock of everything, tdb §6.6), so two
+/// of its processes would hang for as long as we wait. Where nobody can be in a cycle
+/// (`may_queue`), the kernel's queue is used.
+fn poll(
+    descriptor: BorrowedFd<'_>,
+    range: Range,
+    kind: LockKind,
+    give_up: &mut dyn FnMut() -> bool,
+) -> io::Result<Attempt> {
+    for _ in 0..YIELDS_COUNT {
+        if request_kind(descriptor, range, kind, Wait::Try)? == Attempt::Locked {
+            return Ok(Attempt::Locked);
+        }
+        std::thread::yield_now();
+    }
+    let mut pause = PAUSE_MIN;
+    loop {
+        if request_kind(descriptor, range, kind, Wait::Try)? == Attempt::Locked {
+            return Ok(Attempt::Locked);
+        }
+        if give_up() {
+            return Ok(Attempt::Busy);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(PAUSE_MAX);
+    }
+}
+
+/// Bytes whose holders never wait for anybody who may wait for such a byte.
+fn may_queue(range: Range) -> bool {
+    [OPEN, ACTIVE, TRANSACTION, SEQUENCE].contains(&range)
+}
+
+fn request_kind(
+    descriptor: BorrowedFd<'_>,
+    range: Range,
+    kind: LockKind,
+    wait: Wait,
+) -> io::Result<Attempt> {
     let kind = match kind {
         LockKind::Read => libc::F_RDLCK,
         LockKind::Write => libc::F_WRLCK,
     };
-    match request(file.as_fd(), range, kind, wait) {
+    match request(descriptor, range, kind, wait) {
         Ok(()) => Ok(Attempt::Locked),
         Err(error)
             if wait == Wait::Try
@@ -77,7 +128,21 @@ pub(crate) fn unlock(file: &File, range: Range) -> io::Result<()> {
 ///
 /// The `errno` of `fcntl`; an interrupted call is repeated.
 pub fn block_on_fcntl(descriptor: BorrowedFd<'_>, byte: u32) -> io::Result<()> {
-    request(descriptor, Range::byte(byte), libc::F_WRLCK, Wait::Block)
+    poll(descriptor, Range::byte(byte), LockKind::Write, &mut || false).map(|_| ())
+}
+
+/// As `block_on_fcntl`, but asks `give_up` before each pause (of 5 ms at most) and answers `Busy`
+/// when told to.
+///
+/// # Errors
+///
+/// As `block_on_fcntl`.
+pub fn block_on_fcntl_unless(
+    descriptor: BorrowedFd<'_>,
+    byte: u32,
+    give_up: &mut dyn FnMut() -> bool,
+) -> io::Result<Attempt> {
+    poll(descriptor, Range::byte(byte), LockKind::Write, give_up)
 }
 
 fn request(
@@ -122,6 +187,10 @@ pub(crate) const SEQUENCE: Range = Range::byte(48);
 pub(crate) const FREE_LIST: u32 = 164;
 /// Everything that a lock of the whole database covers; the free list is not among it.
 pub(crate) const ALL_RECORDS: Range = Range::from(168);
+
+const YIELDS_COUNT: u32 = 16;
+const PAUSE_MIN: Duration = Duration::from_micros(20);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {

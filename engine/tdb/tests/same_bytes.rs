@@ -198,7 +198,8 @@ fn run_transactions(flags: u32, hash_size: u32, max_dead: u32, seed: u64, count:
 
 #[test]
 fn transactions_make_the_same_file() {
-    for (flags, hash_size) in [(0x40, 131), (0x840, 7), (0xC0, 1), (0x1C41, 7), (0x50, 7), (0x48, 3)]
+    for (flags, hash_size) in
+        [(0x40, 131), (0x840, 7), (0xC0, 1), (0x1C41, 7), (0x50, 7), (0x48, 3)]
     {
         for max_dead in [0, 5] {
             for seed in 0..3 {

@@ -1,0 +1,285 @@
+//! Our engine and libtdb in several processes on one file, some of them killed.
+//!
+//! `cargo test --test live_sharing` runs each scenario for a moment; with
+//! `BATERIA_LIVE_SHARING_SECONDS=120` for as long as that says.
+
+mod control;
+mod engine;
+#[path = "../libtdb/mod.rs"]
+mod libtdb;
+mod worker;
+
+use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbFlags};
+use control::{COUNTERS, Control, SLOTS};
+use libtdb::Original;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use worker::{Dice, Mix, Worker, counter_key};
+
+struct Scenario {
+    name: &'static str,
+    flags: u32,
+    hash_size: u32,
+    /// Engine and mix of each worker.
+    workers: &'static [(&'static str, u32)],
+    /// Workers are killed at any moment.
+    kill: bool,
+}
+
+const PLAIN: u32 = Mix::COUNT | Mix::HOLD | Mix::CHURN;
+const SAFE: u32 = Mix::COUNT | Mix::HOLD | Mix::TRANSACTION;
+const ALL: u32 = u32::MAX;
+
+/// A libtdb that traverses and one that locks everything or commits deadlock with each other in
+/// files with mutexes (P37); so there only one kind of libtdb worker is let loose at a time.
+const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "fcntl_everything",
+        flags: 0x0C41,
+        hash_size: 7,
+        workers: &[("ours", ALL), ("patient", ALL), ("theirs", ALL), ("theirs", ALL)],
+        kill: false,
+    },
+    Scenario {
+        name: "mutex_everything_but_their_traverse",
+        flags: 0x1C41,
+        hash_size: 7,
+        workers: &[
+            ("ours", ALL),
+            ("patient", ALL),
+            ("theirs", ALL & !Mix::TRAVERSE),
+            ("theirs", ALL & !Mix::TRAVERSE),
+        ],
+        kill: false,
+    },
+    Scenario {
+        name: "mutex_their_traverse",
+        flags: 0x1C41,
+        hash_size: 7,
+        workers: &[
+            ("ours", ALL),
+            ("patient", ALL),
+            ("theirs", PLAIN | Mix::TRAVERSE),
+            ("theirs", PLAIN | Mix::TRAVERSE),
+        ],
+        kill: false,
+    },
+    Scenario {
+        name: "mutex_waiting",
+        flags: 0x1C41,
+        hash_size: 2,
+        workers: &[
+            ("patient", Mix::COUNT | Mix::HOLD),
+            ("patient", Mix::COUNT | Mix::HOLD),
+            ("patient", Mix::COUNT | Mix::HOLD | Mix::ALL),
+            ("theirs", Mix::COUNT | Mix::HOLD),
+            ("theirs", Mix::COUNT | Mix::HOLD | Mix::ALL),
+        ],
+        kill: false,
+    },
+    Scenario {
+        name: "mutex_killed_while_waiting_and_holding",
+        flags: 0x1C41,
+        hash_size: 2,
+        workers: &[
+            ("ours", Mix::COUNT | Mix::HOLD),
+            ("ours", Mix::COUNT | Mix::HOLD | Mix::ALL),
+            ("theirs", Mix::COUNT | Mix::HOLD),
+            ("theirs", Mix::COUNT | Mix::HOLD | Mix::ALL),
+            ("patient", Mix::COUNT | Mix::HOLD | Mix::ALL),
+        ],
+        kill: true,
+    },
+    Scenario {
+        name: "fcntl_killed_in_transactions",
+        flags: 0x0C41,
+        hash_size: 7,
+        workers: &[("ours", SAFE), ("patient", SAFE), ("theirs", SAFE), ("theirs", SAFE)],
+        kill: true,
+    },
+    Scenario {
+        name: "mutex_killed_in_transactions",
+        flags: 0x1C41,
+        hash_size: 7,
+        workers: &[("ours", SAFE), ("patient", SAFE), ("theirs", SAFE), ("theirs", SAFE)],
+        kill: true,
+    },
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "worker") {
+        Worker::run(&arguments[1..]);
+        return;
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        SCENARIOS.iter().for_each(|scenario| println!("{}: test", scenario.name));
+        return;
+    }
+    let seconds = std::env::var("BATERIA_LIVE_SHARING_SECONDS")
+        .map_or(2, |text| text.parse().expect("a number of seconds"));
+    let filters: Vec<&String> =
+        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    for scenario in SCENARIOS {
+        if filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(*filter)) {
+            let increments = run(scenario, Duration::from_secs(seconds));
+            println!("live sharing, {}: ok, {increments} increments", scenario.name);
+        }
+    }
+}
+
+/// A directory of the test's own and the processes in it; both end with it.
+struct Stage {
+    directory: PathBuf,
+    children: Vec<Option<Child>>,
+}
+
+impl Stage {
+    fn new(name: &str) -> Self {
+        let name = format!("bateria-live-{}-{name}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
+        Self { directory, children: (0..SLOTS).map(|_| None).collect() }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join("shared.tdb")
+    }
+
+    fn start(&mut self, scenario: &Scenario, slot: usize, seed: u64) {
+        let (engine, mix) = scenario.workers[slot];
+        let child = Command::new(std::env::current_exe().expect("this program has a path"))
+            .arg("worker")
+            .arg(engine)
+            .arg(self.file())
+            .arg(scenario.flags.to_string())
+            .arg(self.directory.join("control"))
+            .arg(slot.to_string())
+            .arg(seed.to_string())
+            .arg(mix.to_string())
+            .spawn()
+            .expect("workers start");
+        self.children[slot] = Some(child);
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for child in self.children.iter_mut().flatten() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn run(scenario: &Scenario, duration: Duration) -> u64 {
+    let mut stage = Stage::new(scenario.name);
+    let options = OpenOptions {
+        flags: TdbFlags::from_bits_retain(scenario.flags),
+        hash_size: scenario.hash_size,
+        create: true,
+        ..OpenOptions::default()
+    };
+    let mut keeper = Tdb::open(&stage.file(), &options).expect("the file is made");
+    for counter in 0..COUNTERS {
+        keeper
+            .store(&counter_key(counter), &[&0_u64.to_le_bytes()], StoreMode::Insert)
+            .expect("an empty file has room");
+    }
+    let control = Control::open(&stage.directory.join("control"));
+    let mut dice = Dice::new(u64::from(std::process::id()));
+    for slot in 0..scenario.workers.len() {
+        stage.start(scenario, slot, slot as u64 + 1);
+    }
+    let end = Instant::now() + duration;
+    let mut progress = Progress::new(&control);
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+        progress.check(&control, scenario);
+        for slot in 0..scenario.workers.len() {
+            let child = stage.children[slot].as_mut().expect("started above");
+            if scenario.kill && dice.below(8) == 0 {
+                child.kill().expect("our own child");
+                child.wait().expect("our own child");
+                stage.start(scenario, slot, u64::from(dice.below(u32::MAX)));
+            } else if let Some(status) = child.try_wait().expect("our own child") {
+                panic!("{}: worker {slot} ended: {status}", scenario.name);
+            }
+        }
+    }
+    control.stop();
+    for slot in 0..scenario.workers.len() {
+        let mut child = stage.children[slot].take().expect("started above");
+        await_end(&mut child, scenario, slot);
+    }
+    judge(scenario, keeper, &stage.file(), &control)
+}
+
+/// Nobody may stand still for long: that would be a lost wake-up.
+struct Progress {
+    beats: Vec<u64>,
+    since: Vec<Instant>,
+}
+
+impl Progress {
+    fn new(control: &Control) -> Self {
+        let beats = (0..SLOTS).map(|slot| control.beats(slot)).collect();
+        Self { beats, since: vec![Instant::now(); SLOTS] }
+    }
+
+    fn check(&mut self, control: &Control, scenario: &Scenario) {
+        for slot in 0..scenario.workers.len() {
+            let beats = control.beats(slot);
+            if beats != self.beats[slot] {
+                self.beats[slot] = beats;
+                self.since[slot] = Instant::now();
+            }
+            let still = self.since[slot].elapsed();
+            assert!(still < STILL_MAX, "{}: worker {slot} hangs", scenario.name);
+        }
+    }
+}
+
+fn await_end(child: &mut Child, scenario: &Scenario, slot: usize) {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("our own child") {
+            assert!(status.success(), "{}: worker {slot} ended: {status}", scenario.name);
+            return;
+        }
+        if start.elapsed() > STILL_MAX {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{}: worker {slot} hangs at the end", scenario.name);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn judge(scenario: &Scenario, mut keeper: Tdb, path: &Path, control: &Control) -> u64 {
+    let mut total = 0;
+    for counter in 0..COUNTERS {
+        let mut value = Vec::new();
+        assert!(keeper.fetch(&counter_key(counter), &mut value).expect("the file is sound"));
+        let value = u64::from_le_bytes(value.try_into().expect("counters have 8 bytes"));
+        let (begun, finished) = control.totals(counter);
+        assert!(
+            (finished..=begun).contains(&value),
+            "{}: counter {counter} is {value}, begun {begun}, finished {finished}",
+            scenario.name
+        );
+        total += value;
+    }
+    // Their handle needs the file to be in use, or it would clear it; and it must be closed before
+    // ours, whose descriptor's locks it does not know.
+    let mut theirs =
+        Original::open(path, 0, scenario.flags, libc::O_RDWR).expect("libtdb opens the file");
+    assert!(theirs.check(), "{}: libtdb finds the file clean", scenario.name);
+    drop(theirs);
+    drop(keeper);
+    total
+}
+
+const STILL_MAX: Duration = Duration::from_secs(20);
