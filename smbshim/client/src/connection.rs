@@ -32,6 +32,7 @@ pub struct Connection {
     outstanding: BTreeMap<u32, Outstanding>,
     messages: VecDeque<Message>,
     tunnel_packets: VecDeque<TunnelPacket>,
+    unasked_answers: u64,
     out: Vec<u8>,
 }
 
@@ -71,6 +72,7 @@ impl Connection {
             outstanding: BTreeMap::new(),
             messages: VecDeque::new(),
             tunnel_packets: VecDeque::new(),
+            unasked_answers: 0,
             out: Vec::new(),
         };
         connection.pnn = connection.get_pnn(Pnn::CURRENT)?;
@@ -86,6 +88,12 @@ impl Connection {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.stream.path()
+    }
+
+    /// Answers that nobody waited for: late ones, and ones that should not have been sent.
+    #[must_use]
+    pub fn unasked_answers(&self) -> u64 {
+        self.unasked_answers
     }
 
     /// Sets how long synchronous requests wait. Without a limit, as Samba, they wait for ever.
@@ -248,8 +256,9 @@ impl Connection {
             }
             answer if is_answer(&answer) => {
                 let reqid = answer.header().reqid;
-                if let Some(outstanding) = self.outstanding.get_mut(&reqid) {
-                    *outstanding = Outstanding::Answered(bytes.to_vec());
+                match self.outstanding.get_mut(&reqid) {
+                    Some(outstanding) => *outstanding = Outstanding::Answered(bytes.to_vec()),
+                    None => self.unasked_answers += 1,
                 }
             }
             other => return Err(ClientFault::WrongAnswer { reqid: other.header().reqid }),

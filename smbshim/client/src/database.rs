@@ -4,6 +4,7 @@
 mod cluster_lock;
 mod parse_record;
 mod record_lock;
+mod shared_file;
 mod transaction;
 mod traverse;
 
@@ -14,14 +15,16 @@ pub use traverse::Record;
 
 use crate::connection::{Connection, Release};
 use crate::fault::ClientFault;
-use bateria_tdb::{OpenOptions, Tdb, TdbFlags};
+use bateria_tdb::Tdb;
 use bateria_wire::{DbId, DbKind, Pnn};
+use shared_file::SharedFile;
 use std::path::Path;
 
 /// An attached database with its file open. Its methods take the connection, which serves several
 /// databases.
 pub struct Database {
     tdb: Tdb,
+    _file: SharedFile,
     db_id: DbId,
     kind: DbKind,
     pnn: Pnn,
@@ -69,11 +72,10 @@ impl Database {
         if options.read_only_copies && kind == DbKind::Volatile {
             connection.set_db_readonly(Pnn::CURRENT, db_id)?;
         }
-        let flags = TdbFlags::from_bits_retain(flags);
-        let tdb = Tdb::open(Path::new(&path), &OpenOptions { flags, ..OpenOptions::default() })?;
+        let (tdb, file) = SharedFile::open(Path::new(&path), flags)?;
         let (pnn, release) = (connection.pnn(), options.release);
         let (key, stored) = (Vec::new(), Vec::new());
-        Ok(Self { tdb, db_id, kind, pnn, release, migrations: 0, key, stored })
+        Ok(Self { tdb, _file: file, db_id, kind, pnn, release, migrations: 0, key, stored })
     }
 
     #[must_use]
