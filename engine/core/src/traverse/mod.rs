@@ -20,5 +20,5 @@ pub mod rec_data;
 pub mod visits;
 pub mod walks;
 
-pub use visits::{Slice, VisitEffects, VisitId, VisitInput, Visits};
+pub use visits::{BATCH_SIZE_BYTES, Slice, VisitEffects, VisitId, VisitInput, Visits};
 pub use walks::{Client, Settings, Shortfall, WalkEffects, WalkInput, Walks};
