@@ -1,0 +1,316 @@
+//! The syntax of `ctdb.conf` and of tunables files (cluster management §1.3).
+//!
+//! Samba's parser is lenient in ways that no library shares, and a file that works there has to
+//! mean the same here. The rules below were observed on `ctdb-config`:
+//!
+//! - Blanks are space, tab, vertical tab, form feed and carriage return. A run of them counts as
+//!   its first one, in values too.
+//! - A line whose first non-blank is `#` or `;` is a comment. It does not continue.
+//! - A backslash that only blanks follow joins the next line to this one; blanks before it and at
+//!   the start of the next line are one run. At the very end of the file it is a character.
+//! - `[name]` starts a section; what follows the bracket in that line counts for nothing.
+//! - `name = value`: everything behind the first `=` is the value, without blanks at its ends.
+//! - A NUL byte ends the text of its line.
+//! - A section without its bracket and an assignment without a name end the reading: the original
+//!   keeps what it has and never mentions the rest.
+
+use crate::problem::Complaints;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// A line that means something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Counted from 1: where it starts, if it goes on over several.
+    pub number: u32,
+    pub item: Item,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// `[name]`, blanks at its ends included.
+    Section(OsString),
+    /// `name = value`; the value may be empty.
+    Assignment { name: OsString, value: OsString },
+    /// Text without `=`.
+    Bare(OsString),
+}
+
+/// Splits a file into its lines. What the original would pass over in silence becomes a warning;
+/// there are no errors at this level.
+pub fn parse(text: &[u8], complaints: &mut Complaints<'_>) -> Vec<Line> {
+    let mut reader = Reader { rest: text, line: 1 };
+    let mut lines = Vec::new();
+    while let Some(first) = reader.skip_blanks() {
+        let number = reader.line;
+        let item = match first {
+            b'#' | b';' => {
+                reader.skip_line();
+                continue;
+            }
+            b'[' => reader.section(complaints),
+            _ => reader.assignment(complaints),
+        };
+        let Some(item) = item else {
+            if reader.skip_blanks().is_some() {
+                complaints.warning(reader.line, "from here on the file is not read");
+            }
+            break;
+        };
+        lines.push(Line { number, item });
+    }
+    lines
+}
+
+/// Walks through the bytes and counts lines.
+struct Reader<'a> {
+    rest: &'a [u8],
+    line: u32,
+}
+
+/// What ended a stretch of text.
+#[derive(PartialEq, Eq)]
+enum End {
+    Bracket,
+    Line,
+}
+
+impl Reader<'_> {
+    /// Moves to the next line that is not blank, and shows its first byte.
+    fn skip_blanks(&mut self) -> Option<u8> {
+        while let Some(&byte) = self.rest.first() {
+            if byte != b'\n' && !is_blank(byte) {
+                return Some(byte);
+            }
+            self.next();
+        }
+        None
+    }
+
+    fn skip_line(&mut self) {
+        while self.next().is_some_and(|byte| byte != b'\n') {}
+    }
+
+    fn section(&mut self, complaints: &mut Complaints<'_>) -> Option<Item> {
+        let line = self.line;
+        self.next();
+        let (name, end) = self.stretch(Some(b']'));
+        if end != End::Bracket || name.contains(&0) {
+            complaints.warning(line, "section without a closing bracket");
+            return None;
+        }
+        let (tail, _) = self.stretch(None);
+        let tail = tail.trim_ascii_start();
+        if !matches!(tail.first(), None | Some(b'#' | b';')) {
+            complaints.warning(line, "text behind the section's bracket is ignored");
+        }
+        Some(Item::Section(OsString::from_vec(name)))
+    }
+
+    fn assignment(&mut self, complaints: &mut Complaints<'_>) -> Option<Item> {
+        let line = self.line;
+        let (mut text, _) = self.stretch(None);
+        if let Some(nul) = text.iter().position(|byte| *byte == 0) {
+            complaints.warning(line, "a NUL byte ends the text of this line");
+            text.truncate(nul);
+        }
+        let Some(equals) = text.iter().position(|byte| *byte == b'=') else {
+            return Some(Item::Bare(owned(trimmed(&text))));
+        };
+        let (name, value) = (trimmed(&text[..equals]), trimmed(&text[equals + 1..]));
+        if name.is_empty() {
+            complaints.warning(line, "assignment without a name");
+            return None;
+        }
+        Some(Item::Assignment { name: owned(name), value: owned(value) })
+    }
+
+    /// Text up to the end of the line or `stop`, with runs of blanks squeezed and continued lines
+    /// joined. Neither the end of the line nor `stop` is part of it.
+    fn stretch(&mut self, stop: Option<u8>) -> (Vec<u8>, End) {
+        let mut text: Vec<u8> = Vec::new();
+        while let Some(byte) = self.next() {
+            if byte == b'\n' {
+                let end = trimmed_end(&text).len();
+                if end == 0 || text[end - 1] != b'\\' {
+                    return (text, End::Line);
+                }
+                text.truncate(end - 1);
+            } else if Some(byte) == stop {
+                return (text, End::Bracket);
+            } else if !is_blank(byte) || !text.last().copied().is_some_and(is_blank) {
+                text.push(byte);
+            }
+        }
+        (text, End::Line)
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        // A file is smaller than `CONFIG_SIZE_BYTES_MAX`, so its lines can be counted.
+        self.line += u32::from(byte == b'\n');
+        Some(byte)
+    }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0B | 0x0C | b'\r')
+}
+
+fn trimmed_end(mut text: &[u8]) -> &[u8] {
+    while let Some((&last, rest)) = text.split_last()
+        && is_blank(last)
+    {
+        text = rest;
+    }
+    text
+}
+
+fn trimmed(text: &[u8]) -> &[u8] {
+    let start = text.iter().position(|byte| !is_blank(*byte)).unwrap_or(text.len());
+    trimmed_end(&text[start..])
+}
+
+fn owned(text: &[u8]) -> OsString {
+    OsStr::from_bytes(text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Problems;
+    use std::path::Path;
+
+    /// Shows lines as `[section]`, `name=value` and `bare`, and problems as `!line: text`.
+    fn read(text: &str) -> Vec<String> {
+        let mut problems = Problems::default();
+        let lines = parse(text.as_bytes(), &mut problems.about(Path::new("c")));
+        let mut shown: Vec<String> = lines.iter().map(|line| show(&line.item)).collect();
+        shown.extend(problems.iter().map(|problem| format!("!{problem}")));
+        shown
+    }
+
+    fn show(item: &Item) -> String {
+        match item {
+            Item::Section(name) => format!("[{}]", name.to_string_lossy()),
+            Item::Assignment { name, value } => {
+                format!("{}={}", name.to_string_lossy(), value.to_string_lossy())
+            }
+            Item::Bare(text) => text.to_string_lossy().into_owned(),
+        }
+    }
+
+    #[test]
+    fn blanks_around_names_and_values_do_not_count() {
+        assert_eq!(
+            read("  [cluster]\n\t  cluster lock\t=\ta\t\n"),
+            ["[cluster]", "cluster lock=a"]
+        );
+        assert_eq!(read("a = 1\r\nb = 2\r\n"), ["a=1", "b=2"]);
+        assert_eq!(read("a=1"), ["a=1"]);
+    }
+
+    #[test]
+    fn a_run_of_blanks_counts_as_its_first_one() {
+        assert_eq!(read("cluster \t  lock = a\t\tb \tc\t d\n"), ["cluster lock=a\tb c\td"]);
+        assert_eq!(read("x = a\x0B\x0Bb\x0C c\n"), ["x=a\x0Bb\x0Cc"]);
+    }
+
+    #[test]
+    fn a_value_may_hold_equals_signs_comment_signs_and_quotes() {
+        assert_eq!(read("a = b = c ; d # \"e\"\n"), ["a=b = c ; d # \"e\""]);
+        assert_eq!(read("a == b"), ["a== b"]);
+    }
+
+    #[test]
+    fn a_backslash_joins_lines() {
+        assert_eq!(read("leader \\\ntimeout \\\n  =  \\\n   9\n"), ["leader timeout=9"]);
+        assert_eq!(read("x = a\\\n  b\n"), ["x=a b"]);
+        assert_eq!(read("x = a \\\n\tb\n"), ["x=a b"]);
+        assert_eq!(read("x = a\t \\\n \tb\n"), ["x=a\tb"]);
+        assert_eq!(read("x = a \\  \n  \\\n b\n"), ["x=a b"]);
+        assert_eq!(read("x = a\\ \ny = 8\n"), ["x=ay = 8"]);
+        assert_eq!(read("x = a\\\n# no comment\n"), ["x=a# no comment"]);
+        assert_eq!(read("x = a\\\n\ny = 8\n"), ["x=a", "y=8"]);
+        assert_eq!(read("\\\nx = a\n"), ["x=a"]);
+        assert_eq!(read("[clu\\\nster]\nx=1\n"), ["[cluster]", "x=1"]);
+    }
+
+    #[test]
+    fn a_backslash_elsewhere_is_a_character() {
+        assert_eq!(read("x = a\\b\n"), ["x=a\\b"]);
+        assert_eq!(read("x = a\\\\\nb\n"), ["x=a\\b"]);
+        assert_eq!(read("x = a \\"), ["x=a \\"]);
+    }
+
+    #[test]
+    fn comments_do_not_continue() {
+        assert_eq!(read("# c \\\nx = 1\n  ; d\ny = 2"), ["x=1", "y=2"]);
+    }
+
+    #[test]
+    fn a_continued_start_of_line_starts_no_section() {
+        assert_eq!(read("\\\n [database]\nx = 1\n"), ["[database]", "x=1"]);
+        let lines = parse(b"\\\n [d]\n", &mut Problems::default().about(Path::new("c")));
+        assert_eq!(lines[0].item, Item::Bare("[d]".into()));
+    }
+
+    #[test]
+    fn section_names_keep_their_blanks() {
+        assert_eq!(
+            read("[  CLUSTER  ]\n[[a]\n[]\n[b\\]\n"),
+            ["[ CLUSTER ]", "[[a]", "[]", "[b\\]"]
+        );
+    }
+
+    #[test]
+    fn the_rest_of_a_section_line_counts_for_nothing() {
+        assert_eq!(read("[a] # why\nx = 1\n"), ["[a]", "x=1"]);
+        let warning = "!c:1: text behind the section's bracket is ignored";
+        assert_eq!(read("[a]x = 1\ny = 2"), ["[a]", "y=2", warning]);
+        assert_eq!(read("[a] b \\\nx = 1\ny = 2"), ["[a]", "y=2", warning]);
+    }
+
+    #[test]
+    fn an_open_section_ends_the_reading() {
+        let got = read("[a]\nx = 1\n[b\n\ny = 2\n");
+        let warnings =
+            ["!c:3: section without a closing bracket", "!c:5: from here on the file is not read"];
+        assert_eq!(got, ["[a]", "x=1", warnings[0], warnings[1]]);
+    }
+
+    #[test]
+    fn an_assignment_without_a_name_ends_the_reading() {
+        assert_eq!(read("x = 1\n = 9\n"), ["x=1", "!c:2: assignment without a name"]);
+        assert_eq!(read("==x\n").len(), 1);
+    }
+
+    #[test]
+    fn text_without_an_equals_sign_is_told_apart() {
+        assert_eq!(read("log level\nx = 1\n"), ["log level", "x=1"]);
+        assert_eq!(read("x =\n"), ["x="]);
+    }
+
+    #[test]
+    fn a_nul_byte_ends_its_line_only() {
+        let got = read("x = /a\0b\ny = 9\n");
+        assert_eq!(got, ["x=/a", "y=9", "!c:1: a NUL byte ends the text of this line"]);
+        assert_eq!(read("[a\0b]\ny = 9\n").len(), 2);
+    }
+
+    #[test]
+    fn lines_are_numbered_by_where_they_start() {
+        let mut problems = Problems::default();
+        let lines = parse(b"# c\n\na = \\\n 1\nb = 2", &mut problems.about(Path::new("c")));
+        assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [3, 5]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_kept() {
+        let mut problems = Problems::default();
+        let lines = parse(b"a = /\xff", &mut problems.about(Path::new("c")));
+        let value = OsString::from_vec(b"/\xff".to_vec());
+        assert_eq!(lines[0].item, Item::Assignment { name: "a".into(), value });
+    }
+}

@@ -1,0 +1,73 @@
+//! From the events of `tracing` to lines in the queue.
+
+use super::LogLevel;
+use super::line::{self, Line, PROGRAM, Style};
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::NonBlocking;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// Renders each event in the thread that logs it, which stamps it with the time it happened.
+pub(super) struct LineLayer {
+    queue: NonBlocking,
+    style: Style,
+}
+
+impl LineLayer {
+    pub(super) fn new(queue: NonBlocking, style: Style) -> Self {
+        Self { queue, style }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for LineLayer {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let metadata = event.metadata();
+        let target = metadata.target();
+        let line = Line {
+            level: LogLevel::of_event(*metadata.level()),
+            program: if target.starts_with("ctdb-") { target } else { PROGRAM },
+            text: text.finish(),
+        };
+        let mut queue = self.queue.clone();
+        // A full queue drops the line and counts it.
+        self.style.render(&line, |message| drop(queue.write(message)));
+    }
+}
+
+/// The message of an event, and its further fields as `name=value` behind it.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Text {
+    fn finish(&mut self) -> Cow<'_, str> {
+        self.message.push_str(&self.fields);
+        line::printable(&self.message)
+    }
+}
+
+impl Visit for Text {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.message.push_str(value);
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing into a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
