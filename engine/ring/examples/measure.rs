@@ -123,7 +123,9 @@ fn ping_pong(ring_messages: bool, wait: Wait, rounds: u32) -> Outcome<f64> {
     let (to_parent, from_child) = std::sync::mpsc::channel();
     let mut ring = Ring::new(&config)?;
     let doorbell = ring.doorbell();
+    pin_to(0);
     let child = std::thread::spawn(move || -> Outcome<()> {
+        pin_to(1);
         let mut ring = Ring::new(&config)?;
         let (back, inbox_of_parent) = mailbox::bounded::<u32>(4, doorbell);
         let (sender, inbox) = mailbox::bounded::<u32>(4, ring.doorbell());
@@ -168,6 +170,7 @@ fn knocks() -> Outcome<()> {
         let config = RingConfig { ring_messages, ..RingConfig::default() };
         let (to_parent, from_child) = std::sync::mpsc::channel();
         let child = std::thread::spawn(move || -> Outcome<()> {
+            pin_to(1);
             let mut ring = Ring::new(&RingConfig::default())?;
             let (sender, inbox) = mailbox::bounded::<bool>(4, ring.doorbell());
             to_parent.send(sender)?;
@@ -202,6 +205,13 @@ fn knocks() -> Outcome<()> {
         println!("cost of waking by {by}: {} ns", spent.as_nanos() / count);
     }
     Ok(())
+}
+
+/// Shards run on cores of their own; on a machine with one core this changes nothing.
+fn pin_to(core: usize) {
+    let mut cores = rustix::thread::CpuSet::new();
+    cores.set(core);
+    let _ = rustix::thread::sched_setaffinity(None, &cores);
 }
 
 fn per(start: Instant, count: u32) -> f64 {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Sizes of one ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingConfig {
-    /// Operations that one system call can submit; a power of two. More than these wait in user
-    /// memory for the next call.
+    /// Operations that one system call can submit; a power of two, at most 32768. More than these
+    /// wait in user memory for the next call.
     pub entries: u32,
     /// Completions that the kernel can put down before it must hold some back; a power of two, at
     /// least `entries`.
@@ -73,9 +73,11 @@ pub enum Wait {
     Until(Instant),
     /// Asleep until something happens.
     Forever,
-    /// Awake for a while, then asleep: waking a sleeping core costs far more than a turn.
+    /// Awake for a while, then asleep: waking a sleeping core costs far more than a turn. How
+    /// long, the ring learns from how long the last waits took; while events come late, or other
+    /// work wants the core, it sleeps at once.
     Poll {
-        /// How long to look at the completion queue without sleeping.
+        /// The longest look at the completion queue without sleeping.
         for_at_most: Duration,
         /// When to come back even from sleep.
         until: Option<Instant>,

@@ -211,6 +211,31 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_frames_survive_any_cuts(
+            lengths in proptest::collection::vec(4_usize..3000, 1..40),
+            cuts in proptest::collection::vec(1_usize..5000, 1..40),
+        ) {
+            let (bytes, frames) = stream_of(&lengths);
+            let (mut buffer, mut got, mut rest) = (FrameBuffer::new(), Vec::new(), &bytes[..]);
+            for &cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at(cut.min(rest.len()));
+                rest = after;
+                let keep = |frame: &[u8]| {
+                    got.push(frame.to_vec());
+                    Ok(())
+                };
+                buffer.feed(piece, measure, keep).unwrap();
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            proptest::prop_assert_eq!(got, frames);
+            proptest::prop_assert!(buffer.is_empty());
+        }
+    }
+
     #[test]
     fn frames_of_whole_blocks_start_aligned() {
         let (bytes, frames) = stream_of(&[16, 4096, 32, 48, 16, 65_536, 16]);

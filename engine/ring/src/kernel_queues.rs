@@ -56,6 +56,9 @@ impl Completion {
 
 impl KernelQueues {
     pub(crate) fn new(config: &RingConfig) -> Result<(Self, Capabilities), RingError> {
+        let (entries, completions) = (config.entries, config.completions);
+        assert!(entries.is_power_of_two() && completions.is_power_of_two(), "the kernel's rule");
+        assert!(entries <= 1 << 15 && entries <= completions, "the kernel's rule");
         let (ring, direct_submission) = build(config)?;
         if !ring.params().is_feature_nodrop() || !ring.params().is_feature_ext_arg() {
             return Err(RingError::KernelTooOld { missing: "lossless completion queue" });

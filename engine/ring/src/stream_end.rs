@@ -17,7 +17,7 @@ impl Ring {
     pub fn close(&mut self, stream: StreamId) {
         let Some(entry) = self.streams.get_mut(stream.0) else { return };
         entry.input = Input::Forgotten;
-        if entry.ending.is_some() {
+        if !matches!(entry.ending, None | Some(Ending::Detach)) {
             return;
         }
         entry.ending = Some(Ending::Flush);

@@ -8,6 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use bateria_ring::{Event, SockAddr, StreamLimits, Token, Wait};
+use socket2::{Domain, Socket, Type};
 use world::{PATIENCE, World};
 
 fn tcp_listener() -> (TcpListener, SocketAddr) {
@@ -78,31 +79,80 @@ fn a_refused_connection_says_so() {
     });
 }
 
+/// A listening socket whose backlog is full: further connects get no answer.
+fn deaf_listener() -> (Socket, SockAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("descriptors are left");
+    let any_port = SockAddr::from("127.0.0.1:0".parse::<SocketAddr>().expect("an address"));
+    socket.bind(&any_port).expect("loopback is up");
+    socket.listen(0).expect("it is bound");
+    let address = socket.local_addr().expect("it is bound");
+    (socket, address)
+}
+
 #[test]
 fn a_connect_that_gets_no_answer_times_out() {
     let mut world = World::new();
-    // A Unix socket whose backlog is full lets further connects wait.
-    let name = format!("bateria-ring-{}", std::process::id());
-    let address = {
-        use std::os::linux::net::SocketAddrExt;
-        std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap()
-    };
-    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    let target = SockAddr::unix(format!("\0{name}")).unwrap();
-    socket.bind(&target).unwrap();
-    socket.listen(0).unwrap();
-    let _fills = UnixStream::connect_addr(&address).unwrap();
-    let start = Instant::now();
-    let timeout = Duration::from_millis(30);
-    world.ring.connect(&target, None, Token(0), timeout).unwrap();
-    world.until(|event| match event {
-        Event::ConnectFailed { error, .. } => {
-            assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{error}");
-            Some(())
+    let (_deaf, address) = deaf_listener();
+    let timeout = Duration::from_millis(50);
+    for attempt in 0..4 {
+        world.ring.connect(&address, None, Token(attempt), timeout).unwrap();
+    }
+    let (mut timed_out, mut connected) = (0, Vec::new());
+    world.until(|event| {
+        match event {
+            Event::Connected { fd, .. } => connected.push(fd),
+            Event::ConnectFailed { error, .. } => {
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                timed_out += 1;
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        (timed_out + connected.len() == 4).then_some(())
     });
-    assert!(start.elapsed() < PATIENCE);
+    assert!(timed_out > 0, "the backlog takes one or two");
+}
+
+#[test]
+fn a_cancelled_connect_ends_with_its_one_event() {
+    let mut world = World::new();
+    let (_deaf, address) = deaf_listener();
+    let attempts: Vec<_> =
+        (0..4).map(|_| world.ring.connect(&address, None, Token(0), PATIENCE).unwrap()).collect();
+    world.ring.turn(Wait::No).unwrap();
+    attempts.iter().for_each(|&attempt| world.ring.cancel_connect(attempt));
+    let mut ended = Vec::new();
+    world.until(|event| {
+        match event {
+            Event::Connected { connect, .. } => ended.push(connect),
+            Event::ConnectFailed { connect, error, .. } => {
+                assert_eq!(error.kind(), ErrorKind::Interrupted);
+                ended.push(connect);
+            }
+            other => panic!("{other:?}"),
+        }
+        (ended.len() == attempts.len()).then_some(())
+    });
+    ended.sort_unstable();
+    ended.dedup();
+    assert_eq!(ended.len(), attempts.len());
+}
+
+#[test]
+fn a_ring_dropped_while_it_connects_and_receives_lets_go_at_once() {
+    let mut world = World::new();
+    let (_deaf, address) = deaf_listener();
+    for _ in 0..4 {
+        world.ring.connect(&address, None, Token(0), PATIENCE).unwrap();
+    }
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    world.ring.receive_exactly(ours.into(), 8, Token(0), PATIENCE).unwrap();
+    let (listener, accepting) = tcp_listener();
+    world.ring.listen(listener.into(), Token(0));
+    let _waits = TcpStream::connect(accepting).unwrap();
+    world.ring.turn(Wait::No).unwrap();
+    let dropping = Instant::now();
+    drop(world);
+    assert!(dropping.elapsed() < Duration::from_secs(2));
 }
 
 #[test]
