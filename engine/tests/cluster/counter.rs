@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Background, Cell, Plan, repository, until};
+use crate::worker;
 
 const DATABASE: &str = "counter.tdb";
 const KEY: &str = "the counter";
@@ -16,12 +17,7 @@ const DIES_AFTER: &str = "300";
 #[test]
 fn six_processes_on_three_nodes_lose_no_increment() {
     let Some(cell) = Cell::healthy(Plan::nodes(3)) else { return };
-    let workers = Workers::start(&cell);
-
-    thread::sleep(RUN);
-
-    let acknowledged = workers.finish();
-    assert_eq!(value(&cell), acknowledged);
+    counts_right(&cell, RUN);
     cell.check_files();
 }
 
@@ -51,7 +47,8 @@ fn no_increment_is_lost_when_a_process_dies_with_the_lock_held() {
     let mut workers = Workers::start(&cell);
 
     // One of each kind, on nodes of their own; the others must get past the lock that a dead process holds.
-    let dying = [Worker::start(&cell, 0, Kind::Libtdb, true), Worker::start(&cell, 2, Kind::Bateria, true)];
+    let dying =
+        [Worker::start(&cell, 0, Kind::Libtdb, true), Worker::start(&cell, 2, Kind::Bateria, true)];
     let mut sum = 0;
     for worker in dying {
         sum += worker.acknowledged();
@@ -109,6 +106,14 @@ fn survivors_go_on_and_count_right_after_a_daemon_is_killed() {
     thread::sleep(RUN / 4);
     assert_eq!(value_after(&cell, workers), before_return);
     cell.check_files();
+}
+
+/// Two workers on each node increment a new counter for a while; it holds what they say.
+pub(crate) fn counts_right(cell: &Cell, run: Duration) {
+    let workers = Workers::start(cell);
+    thread::sleep(run);
+    let acknowledged = workers.finish();
+    assert_eq!(value(cell), acknowledged);
 }
 
 /// Checks that the workers add exactly what they acknowledge, and returns what was there before them.
@@ -177,15 +182,17 @@ struct Workers {
 
 impl Worker {
     fn start(cell: &Cell, node: u32, kind: Kind, dies: bool) -> Worker {
-        let socket = cell.socket(node).display().to_string();
-        let mut args = vec![socket.as_str(), DATABASE, KEY];
-        if dies {
-            args.extend(["--die-holding-after", DIES_AFTER]);
-        }
-        let program = match kind {
-            Kind::Libtdb | Kind::Bateria => libtdb_program(),
+        let background = match kind {
+            Kind::Libtdb => {
+                let socket = cell.socket(node).display().to_string();
+                let mut args = vec![socket.as_str(), DATABASE, KEY];
+                if dies {
+                    args.extend(["--die-holding-after", DIES_AFTER]);
+                }
+                cell.spawn(node, &libtdb_program(), &args)
+            }
+            Kind::Bateria => worker::spawn(cell, node, DATABASE, KEY, dies.then_some(DIES_AFTER)),
         };
-        let background = cell.spawn(node, &program, &args);
         background.line(Duration::from_secs(30), |line| line.contains("working"));
         Worker(background)
     }
@@ -205,7 +212,8 @@ impl Worker {
 
 impl Workers {
     fn start(cell: &Cell) -> Workers {
-        let start = |node| [Kind::Libtdb, Kind::Bateria].map(|kind| Worker::start(cell, node, kind, false));
+        let start =
+            |node| [Kind::Libtdb, Kind::Bateria].map(|kind| Worker::start(cell, node, kind, false));
         Workers { list: cell.nodes().flat_map(start).collect() }
     }
 

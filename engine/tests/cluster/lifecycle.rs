@@ -12,7 +12,8 @@ fn a_daemon_goes_to_the_background_and_ends_by_sigterm() {
     cell.start(0);
 
     assert!(cell.daemon_lives(0), "the pid file names the daemon");
-    let mut client = Client::connect(&cell.socket(0)).expect("the socket is there when the start returns");
+    let mut client =
+        Client::connect(&cell.socket(0)).expect("the socket is there when the start returns");
     let (pnn, _) = client.control(control::GET_PNN, 0, b"").expect("the daemon answers");
     assert_eq!(pnn, 0);
     assert!(!cell.log(0).is_empty(), "the log is where ctdb.conf puts it");
@@ -47,7 +48,8 @@ fn an_interactive_daemon_stays_in_the_foreground_and_logs_to_stderr() {
     let Some(cell) = Cell::new(Plan::nodes(1)) else { return };
 
     // A pipe as standard input ends a daemon in test mode: sleep holds it open.
-    let line = format!("sleep 3 | timeout --preserve-status 30 {} --interactive 2>&1", cell.daemon());
+    let line =
+        format!("sleep 3 | timeout --preserve-status 30 {} --interactive 2>&1", cell.daemon());
     let interactive = cell.run(0, "sh", &["-c", &line]);
 
     assert!(!interactive.stdout.is_empty(), "the log goes to stderr");

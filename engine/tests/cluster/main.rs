@@ -8,6 +8,12 @@
 
 mod harness;
 
+mod bad_input;
 mod counter;
+mod failures;
 mod lifecycle;
+mod samba;
+mod shards;
+mod smbtorture;
 mod tool;
+mod worker;

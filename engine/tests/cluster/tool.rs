@@ -157,7 +157,8 @@ fn compare_in((ours, stock): &(Cell, Cell), lines: &[Line]) {
         let want = shape(stock, stock.ctdb(node, args), blank);
         if have != want {
             let command = args.join(" ");
-            differences.push(format!("ctdb {command} at node {node}\n--- stock\n{want}--- this\n{have}"));
+            differences
+                .push(format!("ctdb {command} at node {node}\n--- stock\n{want}--- this\n{have}"));
         }
     }
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
@@ -206,7 +207,11 @@ fn labels(text: &str) -> String {
 
 /// Counters, without the hot keys, which depend on how far requests had to travel.
 fn statistics(text: &str) -> String {
-    numbers(text).lines().filter(|line| !line.contains("Count:")).map(|line| format!("{line}\n")).collect()
+    numbers(text)
+        .lines()
+        .filter(|line| !line.contains("Count:"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 /// A dump of records in the order of their text, without the numbers that only have to grow.
@@ -214,7 +219,9 @@ fn records(text: &str) -> String {
     let mut blocks: Vec<String> = text
         .split("\n\n")
         .map(|block| {
-            let kept = block.lines().filter(|line| !line.starts_with("rsn:") && !line.starts_with("flags:"));
+            let kept = block
+                .lines()
+                .filter(|line| !line.starts_with("rsn:") && !line.starts_with("flags:"));
             kept.map(|line| format!("{line}\n")).collect()
         })
         .collect();

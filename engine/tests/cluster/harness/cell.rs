@@ -60,16 +60,23 @@ impl Cell {
     pub(crate) fn new(plan: Plan) -> Option<Cell> {
         if !rustix::process::geteuid().is_root() {
             let test = thread::current().name().unwrap_or("a test").to_owned();
-            let line = format!("SKIPPED {test}: it needs root to make namespaces and to run smbd\n");
+            let line =
+                format!("SKIPPED {test}: it needs root to make namespaces and to run smbd\n");
             io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
             return None;
         }
         let turn = Turn::take(plan.alone);
         let serial = CELLS_COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("bateria-test.{}.{serial}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("bateria-test.{}.{serial}", std::process::id()));
         let daemon = if plan.stock { "stock".to_owned() } else { daemon_under_test() };
         let mut command = Command::new(cluster_script());
-        command.arg("hold").arg(&dir).args(["--nodes", &plan.nodes.to_string(), "--daemon", &daemon]);
+        command.arg("hold").arg(&dir).args([
+            "--nodes",
+            &plan.nodes.to_string(),
+            "--daemon",
+            &daemon,
+        ]);
         if let Some(shards) = plan.shards {
             command.args(["--shards", &shards.to_string()]);
         }
@@ -145,7 +152,8 @@ impl Cell {
 
     /// The inside's `/proc`, readable from here.
     pub(crate) fn proc_dir(&self) -> PathBuf {
-        let outer = fs::read_to_string(self.dir.join("cell.pid")).expect("a ready cell has its number");
+        let outer =
+            fs::read_to_string(self.dir.join("cell.pid")).expect("a ready cell has its number");
         Path::new("/proc").join(outer.trim()).join("root/proc")
     }
 
@@ -161,7 +169,8 @@ impl Cell {
         let pid = self.daemon_pid(node).expect("the daemon runs");
         let status = fs::read_to_string(self.proc_dir().join(pid.to_string()).join("status"))
             .expect("the daemon runs");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says VmRSS");
+        let line =
+            status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says VmRSS");
         let kib: u64 = line.split_whitespace().nth(1).expect("a number").parse().expect("a number");
         kib * 1024
     }
@@ -222,8 +231,10 @@ impl Cell {
 
     /// From now on the sockets that this thread opens are inside the cell's network.
     pub(crate) fn enter_network(&self) {
-        let outer = fs::read_to_string(self.dir.join("cell.pid")).expect("a ready cell has its number");
-        let network = fs::File::open(format!("/proc/{}/ns/net", outer.trim())).expect("the cell lives");
+        let outer =
+            fs::read_to_string(self.dir.join("cell.pid")).expect("a ready cell has its number");
+        let network =
+            fs::File::open(format!("/proc/{}/ns/net", outer.trim())).expect("the cell lives");
         move_into_link_name_space(
             std::os::fd::AsFd::as_fd(&network),
             Some(LinkNameSpaceType::Network),
@@ -274,7 +285,8 @@ pub(crate) fn until(what: &str, limit: Duration, mut condition: impl FnMut() -> 
 
 /// The daemon under test, as `scripts/cluster --daemon` wants it.
 fn daemon_under_test() -> String {
-    std::env::var("BATERIA_TEST_DAEMON").unwrap_or_else(|_| env!("CARGO_BIN_EXE_bateriad").to_owned())
+    std::env::var("BATERIA_TEST_DAEMON")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_bateriad").to_owned())
 }
 
 fn cluster_script() -> PathBuf {

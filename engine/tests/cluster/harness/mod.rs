@@ -5,5 +5,5 @@ mod packet;
 mod program;
 
 pub(crate) use cell::{Cell, Plan, repository, until};
-pub(crate) use packet::{Client, Packet, control};
+pub(crate) use packet::{Client, control, control_packet, packet};
 pub(crate) use program::{Background, Outcome};

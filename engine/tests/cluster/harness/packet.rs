@@ -48,7 +48,12 @@ impl Client {
     }
 
     /// Sends a control to a node and waits for its answer: status and data.
-    pub(crate) fn control(&mut self, opcode: u32, srvid: u64, data: &[u8]) -> io::Result<(i32, Vec<u8>)> {
+    pub(crate) fn control(
+        &mut self,
+        opcode: u32,
+        srvid: u64,
+        data: &[u8],
+    ) -> io::Result<(i32, Vec<u8>)> {
         self.reqid += 1;
         let reqid = self.reqid;
         self.send(&control_packet(reqid, opcode, srvid, data))?;
@@ -58,7 +63,13 @@ impl Client {
     }
 
     /// Asks for a record (flag 1: migrate it here) and waits for the answer: status and data.
-    pub(crate) fn call(&mut self, db_id: u32, flags: u32, callid: u32, key: &[u8]) -> io::Result<(u32, Vec<u8>)> {
+    pub(crate) fn call(
+        &mut self,
+        db_id: u32,
+        flags: u32,
+        callid: u32,
+        key: &[u8],
+    ) -> io::Result<(u32, Vec<u8>)> {
         self.reqid += 1;
         let reqid = self.reqid;
         let key_size = u32::try_from(key.len()).expect("keys are short");
@@ -91,12 +102,20 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// From now on a write that the daemon does not take in time fails.
+    pub(crate) fn limit_writes(&mut self, limit: Duration) {
+        self.stream.set_write_timeout(Some(limit)).expect("a time-out above zero");
+    }
+
     /// The next packet, whatever it is.
     pub(crate) fn recv(&mut self) -> io::Result<Packet> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let size = u32::from_le_bytes(length) as usize;
-        assert!((HEADER_SIZE..=PACKET_SIZE_BYTES_MAX).contains(&size), "a daemon sent a packet of {size} bytes");
+        assert!(
+            (HEADER_SIZE..=PACKET_SIZE_BYTES_MAX).contains(&size),
+            "a daemon sent a packet of {size} bytes"
+        );
         let mut bytes = vec![0; size];
         bytes[..4].copy_from_slice(&length);
         self.stream.read_exact(&mut bytes[4..])?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,18 +48,14 @@ impl fmt::Display for Outcome {
 impl Background {
     pub(crate) fn new(command: &mut Command) -> Background {
         // Both outputs in one, line by line: what a background program says is read for progress.
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("the program runs");
-        let stdout = child.stdout.take().expect("stdout is piped");
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
         let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines() {
-                let Ok(line) = line else { break };
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        forward(child.stdout.take(), sender.clone());
+        forward(child.stderr.take(), sender);
         Background { child, lines }
     }
 
@@ -74,6 +70,21 @@ impl Background {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => seen.push(line),
                 Err(reason) => panic!("the line did not come ({reason}); seen: {seen:#?}"),
+            }
+        }
+    }
+
+    /// All lines up to the end of the program's output.
+    #[track_caller]
+    pub(crate) fn all_lines(&self, limit: Duration) -> Vec<String> {
+        let deadline = Instant::now() + limit;
+        let mut seen = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return seen,
+                Err(RecvTimeoutError::Timeout) => panic!("no end after {limit:?}; seen: {seen:#?}"),
             }
         }
     }
@@ -116,6 +127,17 @@ pub(crate) fn wait_bounded(mut child: Child, limit: Duration) -> Outcome {
             panic!("still running after {limit:?}: {child:?}");
         }
     }
+}
+
+/// Passes on the lines of a pipe. It reads on when nobody listens any more: the program must not end by a broken pipe.
+fn forward(pipe: Option<impl Read + Send + 'static>, sender: Sender<String>) {
+    let Some(pipe) = pipe else { return };
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n') {
+            let Ok(line) = line else { break };
+            let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
+        }
+    });
 }
 
 fn wait_status(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
