@@ -12,13 +12,26 @@ structure! {
     pub struct Node [36 bytes] {
         0 => pnn: Pnn,
         4 => flags: NodeFlags,
-        /// Its port is the cluster's, by default 4379.
+        /// Its port is the cluster's, by default `CLUSTER_PORT`.
         8 => address: SocketAddr,
     }
 }
 
 /// Answer to GET_NODEMAP and GET_NODES_FILE.
 pub type NodeMap = Vec<Node>;
+
+impl Node {
+    /// The entry that the original keeps in the node map for a node whose line in the nodes file
+    /// is commented out. In the answer to GET_NODES_FILE only DELETED is set.
+    #[must_use]
+    pub fn deleted(pnn: Pnn) -> Self {
+        let flags = NodeFlags::DELETED | NodeFlags::DISCONNECTED;
+        Self { pnn, flags, address: SocketAddr::from(([0, 0, 0, 0], CLUSTER_PORT)) }
+    }
+}
+
+/// Port of a node's address unless it is configured otherwise.
+pub const CLUSTER_PORT: u16 = 4379;
 
 structure! {
     /// Payload of MODIFY_FLAGS and of messages to PUSH_NODE_FLAGS.
@@ -151,6 +164,13 @@ mod tests {
     #[test]
     fn capabilities_default_to_what_the_original_has() {
         assert_eq!(Capabilities::default().bits(), 0x0003_0003);
+    }
+
+    #[test]
+    fn a_deleted_node_looks_as_in_the_original() {
+        let bytes = Node::deleted(Pnn(3)).to_bytes();
+        assert_eq!(bytes[..16], [3, 0, 0, 0, 0x11, 0, 0, 0, 2, 0, 0x11, 0x1B, 0, 0, 0, 0]);
+        assert_eq!(bytes[16..], [0; 20]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::cluster::{PATIENCE, SILENCE, conformance};
 use bateria_client::ClientFault;
 use bateria_smbshim::control::text;
-use bateria_smbshim::structures::node::{RecoveryMode, RunState};
+use bateria_smbshim::structures::node::{Node, RecoveryMode, RunState};
 use bateria_smbshim::structures::tunable::{Tunable, TunableList};
 use bateria_smbshim::{ControlRequest, Opcode, Tier};
 use bateria_wire::{NodeFlags, Pnn};
@@ -76,10 +76,14 @@ conformance! {
         assert!(map.lmasters.is_sorted() && !map.lmasters.is_empty());
         for pnn in cluster.pnns() {
             let nodes = connection.get_node_map(pnn).unwrap();
-            assert_eq!(nodes.len(), cluster.nodes_count());
+            let (deleted, present): (Vec<Node>, Vec<Node>) =
+                nodes.iter().partition(|node| node.flags.contains(NodeFlags::DELETED));
+            assert_eq!(present.len(), cluster.nodes_count());
+            assert!(deleted.iter().all(|node| *node == Node::deleted(node.pnn)));
             for (index, node) in nodes.iter().enumerate() {
                 assert_eq!(node.pnn.index(), index);
-                assert!(!node.flags.intersects(NodeFlags::INACTIVE), "{:?}", node.flags);
+                let is_deleted = deleted.contains(node);
+                assert_eq!(node.flags.intersects(NodeFlags::INACTIVE), is_deleted, "{node:?}");
             }
             assert_eq!(connection.get_nodes_file(pnn).unwrap().len(), nodes.len());
             assert_eq!(connection.get_vnn_map(pnn).unwrap(), map);

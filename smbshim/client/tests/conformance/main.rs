@@ -6,12 +6,15 @@
 //! databases of their own and leave them empty.
 #![expect(clippy::unwrap_used, reason = "what a test calls is part of the test")]
 
+mod addresses;
 mod attach;
 mod cluster;
 mod controls;
 mod messages;
 mod persistent;
 mod processes;
+mod read_only;
 mod records;
+mod restore;
 mod transport;
 mod traverse;
