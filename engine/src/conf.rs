@@ -11,10 +11,10 @@
 //! - `[name]` starts a section; what follows the bracket in that line counts for nothing.
 //! - `name = value`: everything behind the first `=` is the value, without blanks at its ends.
 //! - A NUL byte ends the text of its line.
-//! - A section without its bracket and an assignment without a name end the reading: the original
-//!   keeps what it has and never mentions the rest.
+//! - A section without its bracket and an assignment without a name are syntax errors. A tunables
+//!   file counts up to there. A `ctdb.conf` with one counts for nothing at all in the original,
+//!   which starts with all defaults, without a cluster lock, and says no word about it.
 
-use crate::problem::Complaints;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -24,6 +24,8 @@ pub struct Line {
     /// Counted from 1: where it starts, if it goes on over several.
     pub number: u32,
     pub item: Item,
+    /// What was passed over in it.
+    pub remark: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,30 +36,26 @@ pub enum Item {
     Assignment { name: OsString, value: OsString },
     /// Text without `=`.
     Bare(OsString),
+    /// A syntax error.
+    Broken(&'static str),
 }
 
-/// Splits a file into its lines. What the original would pass over in silence becomes a warning;
-/// there are no errors at this level.
-pub fn parse(text: &[u8], complaints: &mut Complaints<'_>) -> Vec<Line> {
+/// Splits a file into its lines.
+#[must_use]
+pub fn parse(text: &[u8]) -> Vec<Line> {
     let mut reader = Reader { rest: text, line: 1 };
     let mut lines = Vec::new();
     while let Some(first) = reader.skip_blanks() {
         let number = reader.line;
-        let item = match first {
+        let (item, remark) = match first {
             b'#' | b';' => {
                 reader.skip_line();
                 continue;
             }
-            b'[' => reader.section(complaints),
-            _ => reader.assignment(complaints),
+            b'[' => reader.section(),
+            _ => reader.assignment(),
         };
-        let Some(item) = item else {
-            if reader.skip_blanks().is_some() {
-                complaints.warning(reader.line, "from here on the file is not read");
-            }
-            break;
-        };
-        lines.push(Line { number, item });
+        lines.push(Line { number, item, remark });
     }
     lines
 }
@@ -91,38 +89,35 @@ impl Reader<'_> {
         while self.next().is_some_and(|byte| byte != b'\n') {}
     }
 
-    fn section(&mut self, complaints: &mut Complaints<'_>) -> Option<Item> {
-        let line = self.line;
+    fn section(&mut self) -> (Item, Option<&'static str>) {
         self.next();
         let (name, end) = self.stretch(Some(b']'));
         if end != End::Bracket || name.contains(&0) {
-            complaints.warning(line, "section without a closing bracket");
-            return None;
+            return (Item::Broken("section without a closing bracket"), None);
         }
         let (tail, _) = self.stretch(None);
-        let tail = tail.trim_ascii_start();
-        if !matches!(tail.first(), None | Some(b'#' | b';')) {
-            complaints.warning(line, "text behind the section's bracket is ignored");
-        }
-        Some(Item::Section(OsString::from_vec(name)))
+        let ignored = !matches!(trimmed(&tail).first(), None | Some(b'#' | b';'));
+        let remark = ignored.then_some("text behind the section's bracket is ignored");
+        (Item::Section(OsString::from_vec(name)), remark)
     }
 
-    fn assignment(&mut self, complaints: &mut Complaints<'_>) -> Option<Item> {
-        let line = self.line;
+    fn assignment(&mut self) -> (Item, Option<&'static str>) {
         let (mut text, _) = self.stretch(None);
-        if let Some(nul) = text.iter().position(|byte| *byte == 0) {
-            complaints.warning(line, "a NUL byte ends the text of this line");
-            text.truncate(nul);
-        }
-        let Some(equals) = text.iter().position(|byte| *byte == b'=') else {
-            return Some(Item::Bare(owned(trimmed(&text))));
+        let nul = text.iter().position(|byte| *byte == 0);
+        text.truncate(nul.unwrap_or(text.len()));
+        let remark = nul.map(|_| "a NUL byte ends the text of this line");
+        let item = match text.iter().position(|byte| *byte == b'=') {
+            None => Item::Bare(owned(trimmed(&text))),
+            Some(equals) => {
+                let (name, value) = (trimmed(&text[..equals]), trimmed(&text[equals + 1..]));
+                if name.is_empty() {
+                    Item::Broken("assignment without a name")
+                } else {
+                    Item::Assignment { name: owned(name), value: owned(value) }
+                }
+            }
         };
-        let (name, value) = (trimmed(&text[..equals]), trimmed(&text[equals + 1..]));
-        if name.is_empty() {
-            complaints.warning(line, "assignment without a name");
-            return None;
-        }
-        Some(Item::Assignment { name: owned(name), value: owned(value) })
+        (item, remark)
     }
 
     /// Text up to the end of the line or `stop`, with runs of blanks squeezed and continued lines
@@ -179,26 +174,24 @@ fn owned(text: &[u8]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::problem::Problems;
-    use std::path::Path;
 
-    /// Shows lines as `[section]`, `name=value` and `bare`, and problems as `!line: text`.
+    /// Shows lines as `[section]`, `name=value`, `bare` and `!broken`.
     fn read(text: &str) -> Vec<String> {
-        let mut problems = Problems::default();
-        let lines = parse(text.as_bytes(), &mut problems.about(Path::new("c")));
-        let mut shown: Vec<String> = lines.iter().map(|line| show(&line.item)).collect();
-        shown.extend(problems.iter().map(|problem| format!("!{problem}")));
-        shown
+        parse(text.as_bytes()).iter().map(|line| show(&line.item)).collect()
     }
 
     fn show(item: &Item) -> String {
         match item {
-            Item::Section(name) => format!("[{}]", name.to_string_lossy()),
-            Item::Assignment { name, value } => {
-                format!("{}={}", name.to_string_lossy(), value.to_string_lossy())
-            }
-            Item::Bare(text) => text.to_string_lossy().into_owned(),
+            Item::Section(name) => format!("[{}]", name.display()),
+            Item::Assignment { name, value } => format!("{}={}", name.display(), value.display()),
+            Item::Bare(text) => text.display().to_string(),
+            Item::Broken(reason) => format!("!{reason}"),
         }
+    }
+
+    fn remarks(text: &str) -> Vec<(u32, &'static str)> {
+        let lines = parse(text.as_bytes());
+        lines.iter().filter_map(|line| Some((line.number, line.remark?))).collect()
     }
 
     #[test]
@@ -251,9 +244,7 @@ mod tests {
 
     #[test]
     fn a_continued_start_of_line_starts_no_section() {
-        assert_eq!(read("\\\n [database]\nx = 1\n"), ["[database]", "x=1"]);
-        let lines = parse(b"\\\n [d]\n", &mut Problems::default().about(Path::new("c")));
-        assert_eq!(lines[0].item, Item::Bare("[d]".into()));
+        assert_eq!(parse(b"\\\n [d]\n")[0].item, Item::Bare("[d]".into()));
     }
 
     #[test]
@@ -267,23 +258,25 @@ mod tests {
     #[test]
     fn the_rest_of_a_section_line_counts_for_nothing() {
         assert_eq!(read("[a] # why\nx = 1\n"), ["[a]", "x=1"]);
-        let warning = "!c:1: text behind the section's bracket is ignored";
-        assert_eq!(read("[a]x = 1\ny = 2"), ["[a]", "y=2", warning]);
-        assert_eq!(read("[a] b \\\nx = 1\ny = 2"), ["[a]", "y=2", warning]);
+        assert_eq!(remarks("[a] # why\nx = 1\n"), []);
+        for text in ["[a]x = 1\ny = 2", "[a] b \\\nx = 1\ny = 2"] {
+            assert_eq!(read(text), ["[a]", "y=2"]);
+            assert_eq!(remarks(text), [(1, "text behind the section's bracket is ignored")]);
+        }
     }
 
     #[test]
-    fn an_open_section_ends_the_reading() {
-        let got = read("[a]\nx = 1\n[b\n\ny = 2\n");
-        let warnings =
-            ["!c:3: section without a closing bracket", "!c:5: from here on the file is not read"];
-        assert_eq!(got, ["[a]", "x=1", warnings[0], warnings[1]]);
+    fn an_open_section_is_broken() {
+        let broken = "!section without a closing bracket";
+        assert_eq!(read("[a]\nx = 1\n[b\n\ny = 2\n"), ["[a]", "x=1", broken, "y=2"]);
+        assert_eq!(read("[a"), [broken]);
+        assert_eq!(read("[a\0b]\n"), [broken, "b]"]);
     }
 
     #[test]
-    fn an_assignment_without_a_name_ends_the_reading() {
-        assert_eq!(read("x = 1\n = 9\n"), ["x=1", "!c:2: assignment without a name"]);
-        assert_eq!(read("==x\n").len(), 1);
+    fn an_assignment_without_a_name_is_broken() {
+        assert_eq!(read("x = 1\n = 9\n"), ["x=1", "!assignment without a name"]);
+        assert_eq!(read("==x\n"), ["!assignment without a name"]);
     }
 
     #[test]
@@ -294,23 +287,21 @@ mod tests {
 
     #[test]
     fn a_nul_byte_ends_its_line_only() {
-        let got = read("x = /a\0b\ny = 9\n");
-        assert_eq!(got, ["x=/a", "y=9", "!c:1: a NUL byte ends the text of this line"]);
-        assert_eq!(read("[a\0b]\ny = 9\n").len(), 2);
+        let text = "x = /a\0b\ny = 9\n";
+        assert_eq!(read(text), ["x=/a", "y=9"]);
+        assert_eq!(remarks(text), [(1, "a NUL byte ends the text of this line")]);
     }
 
     #[test]
     fn lines_are_numbered_by_where_they_start() {
-        let mut problems = Problems::default();
-        let lines = parse(b"# c\n\na = \\\n 1\nb = 2", &mut problems.about(Path::new("c")));
+        let lines = parse(b"# c\n\na = \\\n 1\nb = 2");
         assert_eq!(lines.iter().map(|line| line.number).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]
     fn bytes_that_are_no_text_are_kept() {
-        let mut problems = Problems::default();
-        let lines = parse(b"a = /\xff", &mut problems.about(Path::new("c")));
         let value = OsString::from_vec(b"/\xff".to_vec());
-        assert_eq!(lines[0].item, Item::Assignment { name: "a".into(), value });
+        let assignment = Item::Assignment { name: "a".into(), value };
+        assert_eq!(parse(b"a = /\xff")[0].item, assignment);
     }
 }

@@ -11,7 +11,6 @@
 //! manager takes every start for a success. Ours returns when the socket accepts.
 //!
 //! Here is the engine's only `unsafe`: `fork`, and what runs between `fork` and `exec`.
-#![deny(unsafe_code)]
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags};

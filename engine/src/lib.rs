@@ -5,22 +5,33 @@
 #![deny(unsafe_code)]
 
 pub mod blocking;
+mod clock;
 pub mod cluster_lock;
 pub mod command_line;
 pub mod conf;
 pub mod config_file;
+mod control;
 pub mod cpus;
+pub mod daemon;
 pub mod daemonize;
+mod database_table;
 pub mod disk;
+mod hello;
 pub mod log;
+mod mail;
 pub mod nodes_file;
 pub mod options;
+mod outbox;
 pub mod own_node;
 pub mod paths;
 pub mod pid_file;
 pub mod problem;
+mod registry;
 #[cfg(test)]
 mod scratch;
 pub mod settings;
+mod shard;
+mod shared;
+mod statistics;
 pub mod tunables;
 pub mod walk;

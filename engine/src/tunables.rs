@@ -30,8 +30,16 @@ pub fn load(paths: &Paths, problems: &mut Problems) -> Tunables {
 
 /// Reads the text of a tunables file, in the syntax of `ctdb.conf` without sections.
 pub fn read(text: &[u8], tunables: &mut Tunables, complaints: &mut Complaints<'_>) {
-    for line in conf::parse(text, complaints) {
+    for line in conf::parse(text) {
+        if let Some(remark) = line.remark {
+            complaints.warning(line.number, remark);
+        }
         let refusal = match &line.item {
+            // As in the original, what stands above holds.
+            Item::Broken(reason) => {
+                let text = format!("Syntax error: {reason}; the rest of the file is not read");
+                return complaints.warning(line.number, text);
+            }
             Item::Section(name) => Err(format!(
                 "Invalid line for section [{}] - sections not supported",
                 name.display()
@@ -144,6 +152,14 @@ mod tests {
         assert_eq!(problems, warnings);
         assert_eq!(tunables.get(Tunable::SeqnumInterval), 15);
         assert_eq!(tunables.get(Tunable::KeepaliveLimit), 5);
+    }
+
+    #[test]
+    fn a_syntax_error_ends_the_reading() {
+        let (tunables, problems) = read_text("KeepaliveLimit = 7\n[foo\nKeepaliveInterval = 8\n");
+        assert_eq!(tunables.get(Tunable::KeepaliveLimit), 7);
+        assert_eq!(tunables.get(Tunable::KeepaliveInterval), 5);
+        assert!(problems.len() == 1 && problems[0].starts_with("2: Syntax error"), "{problems:?}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use rkyv::{Archive, Serialize};
 /// The head of a frame between control threads. Numbers are native to the head's reader: PNNs,
 /// terms and generations are plain integers here, `Pnn` and `Generation` beyond.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub enum ControlHead {
     Heartbeat(Heartbeat),
     Echo(Echo),
@@ -49,6 +50,7 @@ pub enum ControlHead {
 
 /// Sign of life, and the state of the sender.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct Heartbeat {
     /// Differs for each start of the sender and after each of its fencings.
     pub incarnation: u64,
@@ -78,6 +80,7 @@ pub struct Heartbeat {
 
 /// Answer to a heartbeat: what a lease is made of.
 #[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct Echo {
     /// `sent_us` of the receiver's latest heartbeat.
     pub sent_us: u64,
@@ -90,6 +93,7 @@ pub struct Echo {
 
 /// Whether the sender needs another generation.
 #[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[rkyv(derive(Debug))]
 pub enum Want {
     Nothing,
     /// After the present one is committed.
@@ -99,6 +103,7 @@ pub enum Want {
 }
 
 #[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct VoteRequest {
     /// Asks only whether a vote would be given; nothing is remembered.
     pub probe: bool,
@@ -107,6 +112,7 @@ pub struct VoteRequest {
 }
 
 #[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct VoteAnswer {
     pub probe: bool,
     /// The term asked for.
@@ -118,19 +124,30 @@ pub struct VoteAnswer {
 
 /// Phase one: refuse frames of older generations, grant leases to these members only.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct Prepare {
     pub generation: u32,
-    /// PNNs, ascending.
-    pub members: Vec<u32>,
+    /// By ascending PNN.
+    pub members: Vec<Member>,
     /// The members that are LMASTER, ascending.
     pub lmasters: Vec<u32>,
-    /// PNNs of processes known to have ended: their leases need no waiting.
-    pub gone: Vec<u32>,
+    /// Lives that are known to have ended: their leases need no waiting.
+    pub gone: Vec<Member>,
+}
+
+/// A member is one life of a node: after a restart or a fencing it is another.
+#[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
+pub struct Member {
+    pub pnn: u32,
+    pub incarnation: u64,
 }
 
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct Prepared {
     pub generation: u32,
+    /// 0: the sender takes no part, but promises.
     pub incarnation: u64,
     pub committed: u32,
     /// Highest generation whose rebuild the sender finished, committed or not.
@@ -140,6 +157,7 @@ pub struct Prepared {
 
 /// A database that some member has attached.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct DatabaseEntry {
     pub id: u32,
     /// As in GET_DBMAP.
@@ -150,6 +168,7 @@ pub struct DatabaseEntry {
 
 /// Phase two: bring the databases in order.
 #[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
+#[rkyv(derive(Debug))]
 pub struct Rebuild {
     pub generation: u32,
     /// Members whose volatile data count, ascending; the others wipe theirs first.
@@ -204,9 +223,9 @@ impl ControlHead {
             }),
             ArchivedControlHead::Prepare(prepare) => Self::Prepare(Prepare {
                 generation: generation(prepare.generation.to_native())?,
-                members: nodes(&prepare.members)?,
+                members: members(&prepare.members)?,
                 lmasters: nodes(&prepare.lmasters)?,
-                gone: nodes(&prepare.gone)?,
+                gone: members(&prepare.gone)?,
             }),
             ArchivedControlHead::Prepared(prepared) => Self::Prepared(Prepared {
                 generation: generation(prepared.generation.to_native())?,
@@ -265,9 +284,27 @@ fn nodes(archived: &ArchivedVec<rkyv::rend::u32_le>) -> Result<Vec<u32>, Control
         return Err(ControlFault::TooManyNodes { count: archived.len() });
     }
     let list: Vec<u32> = archived.iter().map(|pnn| pnn.to_native()).collect();
-    let ascending = list.is_sorted_by(|low, high| low < high);
+    ascending(&list)?;
+    Ok(list)
+}
+
+fn members(archived: &ArchivedVec<ArchivedMember>) -> Result<Vec<Member>, ControlFault> {
+    if archived.len() > NODES_COUNT_MAX as usize {
+        return Err(ControlFault::TooManyNodes { count: archived.len() });
+    }
+    let native = |member: &ArchivedMember| Member {
+        pnn: member.pnn.to_native(),
+        incarnation: member.incarnation.to_native(),
+    };
+    let list: Vec<Member> = archived.iter().map(native).collect();
+    ascending(&list.iter().map(|member| member.pnn).collect::<Vec<_>>())?;
+    Ok(list)
+}
+
+fn ascending(list: &[u32]) -> Result<(), ControlFault> {
+    let sorted = list.is_sorted_by(|low, high| low < high);
     let known = list.last().is_none_or(|last| Pnn(*last).is_node());
-    if ascending && known { Ok(list) } else { Err(ControlFault::NodesOrder) }
+    if sorted && known { Ok(()) } else { Err(ControlFault::NodesOrder) }
 }
 
 fn databases(
@@ -351,9 +388,9 @@ mod tests {
             }),
             ControlHead::Prepare(Prepare {
                 generation: 12289,
-                members: vec![0, 1, 2],
+                members: vec![Member { pnn: 0, incarnation: 7 }, Member { pnn: 2, incarnation: 9 }],
                 lmasters: vec![0, 2],
-                gone: vec![3],
+                gone: vec![Member { pnn: 3, incarnation: 0 }],
             }),
             ControlHead::Prepared(Prepared {
                 generation: 12289,

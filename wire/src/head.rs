@@ -3,10 +3,11 @@
 //! A head's layout is part of `frame::VERSION`: `rkyv` knows no evolution, so any change here is a
 //! new version.
 
+use crate::control::ControlHead;
 use rkyv::{Archive, Serialize};
 
 /// The head of every frame.
-#[derive(Archive, Serialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Clone, Debug, PartialEq, Eq)]
 #[rkyv(derive(Debug))]
 pub enum Head {
     /// First frame of a connection, from the side that connected.
@@ -23,6 +24,8 @@ pub enum Head {
     Traverse(TraverseHead),
     /// A client's message, control or tunnel packet for another node: bulk = its data.
     Relay(RelayHead),
+    /// Between control threads.
+    Control(ControlHead),
 }
 
 /// Who opens this connection and what it will carry.
@@ -235,6 +238,10 @@ pub enum RelayHead {
     Attached {
         id: u64,
         status: i32,
+    },
+    /// The TDB sequence number of a database changed on the sender's node.
+    SequenceChanged {
+        db: u32,
     },
 }
 

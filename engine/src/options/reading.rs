@@ -44,13 +44,21 @@ impl<'a, 'b> Reading<'a, 'b> {
     }
 
     pub(super) fn read(mut self, text: &[u8]) -> Options {
-        for line in conf::parse(text, self.complaints) {
+        for line in conf::parse(text) {
+            if let Some(remark) = line.remark {
+                self.complaints.warning(line.number, remark);
+            }
             match &line.item {
                 Item::Section(name) => self.enter(name, line.number),
                 Item::Assignment { name, value } => self.assign(name, value, line.number),
                 Item::Bare(text) => {
                     let text = format!("line without \"=\" is ignored: \"{}\"", text.display());
                     self.complaints.warning(line.number, text);
+                }
+                Item::Broken(reason) => {
+                    self.complaints.error(line.number, *reason);
+                    // Whatever section was meant.
+                    self.section = Section::Unknown;
                 }
             }
         }
@@ -301,6 +309,15 @@ mod tests {
         ];
         assert_eq!(got, warnings);
         assert_eq!(options.cluster.leader_timeout_s, 5);
+    }
+
+    #[test]
+    fn a_syntax_error_is_no_reason_to_go_on_without_a_lock() {
+        let got = problems_of(
+            "[cluster]\ncluster lock = /l\n[logging\nlog level = x\n[logging]\nlog level = y\n",
+        );
+        assert_eq!(got[0], "3: section without a closing bracket");
+        assert!(got.len() == 2 && got[1].starts_with("6: invalid value"), "{got:?}");
     }
 
     #[test]

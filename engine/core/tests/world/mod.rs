@@ -83,7 +83,7 @@ struct Sink {
 
 impl Effects for Sink {
     fn send(&mut self, to: Pnn, head: &Head, key: &[u8], body: &[u8]) {
-        self.frames.push((to, *head, key.to_vec(), body.to_vec()));
+        self.frames.push((to, head.clone(), key.to_vec(), body.to_vec()));
     }
     fn reply(&mut self, caller: Caller, _: Function, _: RecordHeader, _: &[u8]) {
         self.replies.push(caller);
@@ -135,7 +135,7 @@ impl World {
 
     pub fn call(&mut self, node: u32, key: u32, function: Function) {
         self.clients_count += 1;
-        let caller = Caller { session: 1_000_000 + self.clients_count, reqid: 1 };
+        let caller = Caller { session: 1_000_000 + self.clients_count, request: 1 };
         let bytes = key.to_le_bytes();
         let key = Key { hash: key, bytes: &bytes };
         self.step(node, Input::Call { db: DB, caller, function, key });
@@ -392,7 +392,7 @@ impl World {
                 self.nodes[node as usize].store.let_go(chain, id);
                 self.clients.get_mut(&id).unwrap().state = State::Calling;
                 let bytes = key.to_le_bytes();
-                let caller = Caller { session: id, reqid: 1 };
+                let caller = Caller { session: id, request: 1 };
                 let key = Key { hash: key, bytes: &bytes };
                 self.step(node, Input::Call { db: DB, caller, function: Function::Null, key });
             }

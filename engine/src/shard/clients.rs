@@ -1,0 +1,304 @@
+//! A shard's clients: connecting, their packets, and undoing what they leave behind.
+
+use crate::clock;
+use crate::mail::{CallResult, Origin, ShardMail};
+use crate::registry::SessionId;
+use crate::shard::client::{Client, limits};
+use crate::shard::{Shard, tokens};
+use crate::statistics::count;
+use bateria_core::persistent;
+use bateria_core::record::{Caller, Function, Input};
+use bateria_core::traverse::WalkInput;
+use bateria_ring::{FrameBuffer, ReceivedBuffer};
+use bateria_smbshim::framer::packet_length;
+use bateria_smbshim::header::Header;
+use bateria_smbshim::packet::{Packet, Padding, ReqCall, ReqMessage, ReqTunnel};
+use bateria_smbshim::session::{Session, Undo, Verdict};
+use bateria_wire::head::{Head, RelayHead};
+use bateria_wire::{DbKind, NodeFlags, Pnn, Srvid};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+impl Shard {
+    /// A client has connected.
+    pub(crate) fn add_client(&mut self, fd: OwnedFd, pid: i32) {
+        let entry = self.io.clients.vacant_entry();
+        let place = entry.key();
+        let stream = match self.io.ring.open_stream(fd, tokens::client(place), limits()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!("client of process {pid}: {error}");
+                return;
+            }
+        };
+        self.clients_uses = self.clients_uses.wrapping_add(1);
+        let id = SessionId::new(self.io.index, self.clients_uses, place);
+        let session = Session::new(pid);
+        let pid = u32::try_from(pid).unwrap_or(0);
+        let received = FrameBuffer::new();
+        entry.insert(Client { id, pid, stream, received, session, is_closing: false });
+        self.io.shared.registry.add_client(pid, id);
+        if self.is_paused {
+            self.io.ring.pause_receive(stream);
+        }
+    }
+
+    pub(crate) fn client_received(&mut self, place: usize, buffer: &ReceivedBuffer) {
+        let Some(client) = self.io.clients.get_mut(place) else { return };
+        let mut received = std::mem::take(&mut client.received);
+        let outcome = received.feed(buffer, packet_length, |bytes| self.packet(place, bytes));
+        let Some(client) = self.io.clients.get_mut(place) else { return };
+        client.received = received;
+        if let Err(fault) = outcome
+            && !client.is_closing
+        {
+            tracing::warn!("closing a client of process {}: {fault}", client.pid);
+            client.is_closing = true;
+            let stream = client.stream;
+            self.io.ring.abort(stream);
+        }
+    }
+
+    /// The connection has ended: everything it stood for ends, too (client protocol §1.5).
+    pub(crate) fn client_closed(&mut self, place: usize) {
+        let Some(client) = self.io.clients.try_remove(place) else { return };
+        let Client { id, pid, session, .. } = client;
+        self.io.shared.registry.remove_client(pid, id);
+        let Undo { srvids, notifies, tunnels, .. } = session.on_close();
+        for (srvid, registrations_count) in srvids {
+            for _ in 0..registrations_count {
+                self.io.shared.registry.deregister(srvid, id);
+            }
+        }
+        for tunnel in tunnels {
+            self.io.shared.registry.deregister_tunnel(tunnel, id);
+        }
+        for (srvid, data) in notifies {
+            self.send_message(Pnn::BROADCAST_CONNECTED, srvid, &data);
+        }
+        for shard in 0..self.io.shards.len() {
+            if !self.io.is_own(shard) {
+                self.io.tell_shard(shard, ShardMail::SessionGone { session: id });
+            }
+        }
+        self.forget_session(id);
+    }
+
+    /// Nothing is done in a session's name any more.
+    pub(crate) fn forget_session(&mut self, session: SessionId) {
+        self.step(Input::SessionGone { session: session.0 });
+        self.step_walks(WalkInput::SessionGone { session: session.0 });
+        let gone = persistent::Input::CallerGone { session: session.0 };
+        self.step_persistent(gone).expect("a client is no frame");
+    }
+
+    /// One whole packet. An error closes the connection.
+    fn packet(
+        &mut self,
+        place: usize,
+        bytes: &[u8],
+    ) -> Result<(), bateria_smbshim::fault::PacketFault> {
+        count(&self.io.counters().client_packets_recv);
+        if self.io.clients.get(place).is_none_or(|client| client.is_closing) {
+            return Ok(());
+        }
+        match Packet::parse(bytes) {
+            Ok(Packet::Call(call)) => self.call(place, &call),
+            Ok(Packet::Control(control)) => self.control(place, &control),
+            Ok(Packet::Message(message)) => self.message(&message),
+            Ok(Packet::Tunnel(tunnel)) => self.tunnel(&tunnel),
+            Ok(Packet::ReplyCall(_) | Packet::ReplyControl(_) | Packet::ReplyError(_)) => {
+                tracing::debug!("a client sent a reply; dropped");
+            }
+            Err(fault) => {
+                let Some(client) = self.io.clients.get_mut(place) else { return Ok(()) };
+                let pid = client.pid;
+                match client.session.on_fault(&fault) {
+                    Verdict::Close => return Err(fault),
+                    Verdict::Ignore { log: true } => {
+                        tracing::warn!("dropped a packet of process {pid}: {fault}");
+                    }
+                    Verdict::Ignore { log: false } => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A client wants a record.
+    fn call(&mut self, place: usize, call: &ReqCall<'_>) {
+        count(&self.io.counters().client_calls);
+        let Some(client) = self.io.clients.get_mut(place) else { return };
+        let (id, stream) = (client.id, client.stream);
+        let ticket = match client.session.begin_call(call) {
+            Ok(ticket) => ticket,
+            Err(refusal) => {
+                let header =
+                    Header::to_client(self.io.generation, self.io.shared.me, call.header.reqid);
+                let mut packet = Vec::new();
+                Packet::ReplyError(refusal.call_reply(header))
+                    .encode(Padding::Aligned, &mut packet);
+                tracing::warn!("refused a call of process {}: {refusal}", client.pid);
+                self.io.send_packet(stream, &packet);
+                return;
+            }
+        };
+        let caller = Caller { session: id.0, request: ticket.to_u64() };
+        let function = Function::from_call_id(call.call_id.0);
+        let db = call.db_id;
+        let kind = self.io.shared.databases.get(db).map(|info| info.kind);
+        if kind.is_some_and(|kind| kind != DbKind::Volatile) {
+            self.call_for_full_copy(caller, function, call);
+            return;
+        }
+        let key = crate::shard::store::Store::key(call.key);
+        match self.store.shard_of(db, key.hash) {
+            None => self.io.reply_call(caller, CallResult::Refused),
+            Some(shard) if self.io.is_own(shard) => {
+                self.step(Input::Call { db, caller, function, key });
+            }
+            Some(shard) => {
+                let key = key.to_owned();
+                self.io.tell_shard(shard, ShardMail::Call { db, caller, function, key });
+            }
+        }
+    }
+
+    /// Records of persistent databases do not move: they are read here, and written by
+    /// transactions.
+    fn call_for_full_copy(&mut self, caller: Caller, function: Function, call: &ReqCall<'_>) {
+        use bateria_core::record::RecordStore;
+        let mut body = Vec::new();
+        let found = self.store.fetch(call.db_id, call.key, &mut body);
+        let result = match (found, function) {
+            (Ok(Some(header)), Function::Fetch | Function::FetchWithHeader) => {
+                let header = bateria_core::record::RecordHeader {
+                    dmaster: self.io.shared.me,
+                    ..header
+                };
+                CallResult::Data(crate::shard::io::Io::call_data(function, &header, &body))
+            }
+            _ => CallResult::Refused,
+        };
+        self.io.reply_call(caller, result);
+    }
+
+    fn message(&mut self, message: &ReqMessage<'_>) {
+        count(&self.io.counters().client_messages);
+        if self.intercept(message) {
+            return;
+        }
+        self.send_message(message.header.destnode, message.srvid, message.data);
+    }
+
+    /// Sends a message to one node or several. Whoever cannot be reached gets nothing.
+    pub(crate) fn send_message(&mut self, to: Pnn, srvid: Srvid, data: &[u8]) {
+        for node in self.nodes_of(to) {
+            if node == self.io.shared.me {
+                self.io.deliver(srvid, data);
+            } else {
+                let head = Head::Relay(RelayHead::Message { srvid: srvid.0 });
+                self.io.send_frame(node, &head, &[data]);
+            }
+        }
+    }
+
+    /// The nodes that a PNN of the clients' protocol means (client protocol §1.4).
+    pub(crate) fn nodes_of(&self, to: Pnn) -> Vec<Pnn> {
+        let view = self.io.shared.view();
+        let without = |flags: NodeFlags| {
+            let nodes = view.nodes.iter().filter(move |node| !node.flags.intersects(flags));
+            nodes.map(|node| node.pnn).collect()
+        };
+        match to {
+            Pnn::CURRENT => vec![self.io.shared.me],
+            Pnn::BROADCAST_ALL => without(NodeFlags::DELETED),
+            Pnn::BROADCAST_ACTIVE => without(NodeFlags::INACTIVE),
+            Pnn::BROADCAST_CONNECTED => without(NodeFlags::DELETED | NodeFlags::DISCONNECTED),
+            node if node.is_node() => vec![node],
+            _ => Vec::new(),
+        }
+    }
+
+    /// A packet for the registrant of a tunnel; it must be registered here, too (client protocol
+    /// §8.4).
+    fn tunnel(&mut self, tunnel: &ReqTunnel<'_>) {
+        count(&self.io.counters().client_tunnels);
+        let to = tunnel.header.destnode;
+        if !to.is_node() || self.io.shared.registry.tunnel(tunnel.tunnel_id).is_none() {
+            return;
+        }
+        if to == self.io.shared.me {
+            self.deliver_tunnel(tunnel.tunnel_id, tunnel.flags.bits(), tunnel.data);
+        } else {
+            let head = RelayHead::Tunnel { id: tunnel.tunnel_id, flags: tunnel.flags.bits() };
+            self.io.send_frame(to, &Head::Relay(head), &[tunnel.data]);
+        }
+    }
+
+    pub(crate) fn deliver_tunnel(&mut self, tunnel_id: u64, flags: u32, data: &[u8]) {
+        use bateria_smbshim::packet::TunnelFlags;
+        let Some(session) = self.io.shared.registry.tunnel(tunnel_id) else { return };
+        let header = Header::to_client(self.io.generation, self.io.shared.me, 0);
+        let flags = TunnelFlags::from_bits_retain(flags);
+        let mut packet = Vec::new();
+        Packet::Tunnel(ReqTunnel { header, tunnel_id, flags, data })
+            .encode(Padding::Aligned, &mut packet);
+        self.io.deliver_packet(&[session], &Arc::from(packet));
+    }
+
+    /// Messages that the original's recovery daemon answers (client protocol §10.2). True when
+    /// nobody else gets it.
+    fn intercept(&mut self, message: &ReqMessage<'_>) -> bool {
+        use bateria_smbshim::fields::Layout;
+        use bateria_smbshim::structures::notify::{AnswerTo, Disable};
+        let me = i32::try_from(self.io.shared.me.0).unwrap_or(-1);
+        let to_me = self.nodes_of(message.header.destnode).contains(&self.io.shared.me);
+        let answer_to = match message.srvid {
+            Srvid::TAKEOVER_RUN => {
+                let is_leader = self.io.shared.view().leader == Some(self.io.shared.me);
+                AnswerTo::from_bytes(message.data).ok().filter(|_| is_leader).map(|to| (to.pnn, to.srvid))
+            }
+            Srvid::DISABLE_TAKEOVER_RUNS | Srvid::DISABLE_RECOVERIES => {
+                Disable::from_bytes(message.data).ok().map(|to| (to.pnn, to.srvid))
+            }
+            _ => return false,
+        };
+        if let Some((node, srvid)) = answer_to.filter(|(_, srvid)| to_me && srvid.0 != 0) {
+            self.send_message(node, srvid, &me.to_le_bytes());
+        }
+        // Other nodes answer for themselves.
+        false
+    }
+
+    /// Every client of this shard is disconnected.
+    pub(crate) fn disconnect_clients(&mut self) {
+        for (_, client) in &mut self.io.clients {
+            client.is_closing = true;
+            self.io.ring.abort(client.stream);
+        }
+    }
+
+    /// Closes the sessions of a process.
+    pub(crate) fn disconnect_process(&mut self, pid: u32) {
+        for (_, client) in &mut self.io.clients {
+            if client.pid == pid {
+                client.is_closing = true;
+                self.io.ring.abort(client.stream);
+            }
+        }
+    }
+
+    pub(crate) fn control_deadline_us(&self) -> u64 {
+        use bateria_smbshim::structures::tunable::Tunable;
+        let timeout_s = self.io.shared.with_tunables(|tunables| tunables.get(Tunable::ControlTimeout));
+        clock::now_us() + u64::from(timeout_s) * 1_000_000
+    }
+
+    pub(crate) fn origin_of(&self, place: usize, ticket: u64) -> Origin {
+        match self.io.clients.get(place) {
+            Some(client) => Origin::Session { session: client.id, ticket },
+            None => Origin::Nobody,
+        }
+    }
+}
