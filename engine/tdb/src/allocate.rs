@@ -65,6 +65,7 @@ impl Tdb {
 
     fn expand_locked(&mut self, want: u32) -> Result<(), TdbError> {
         self.refresh_size()?;
+        self.reclaim_tail()?;
         let offset = self.size_bytes();
         let add = growth(offset, want, page_size()).ok_or_else(|| self.too_large())?;
         self.grow(add)?;

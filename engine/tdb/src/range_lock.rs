@@ -51,8 +51,7 @@ impl Range {
 /// Takes a lock, or converts one that this descriptor holds.
 pub(crate) fn lock(file: &File, range: Range, kind: LockKind, wait: Wait) -> io::Result<Attempt> {
     if wait == Wait::Block && !may_queue(range) {
-        poll(file.as_fd(), range, kind, &mut || false)?;
-        return Ok(Attempt::Locked);
+        return poll(file.as_fd(), range, kind, &mut || false);
     }
     request_kind(file.as_fd(), range, kind, wait)
 }

@@ -8,8 +8,7 @@ use crate::header::RECOVERY_START;
 use crate::mutex_area::page_size;
 use crate::range_lock::{ALL_RECORDS, LockKind, OPEN, Wait};
 use crate::record::{
-    Kind, MAGIC_FREE, MAGIC_RECOVERY, MAGIC_RECOVERY_IDLE, RECORD_HEADER_SIZE, RecordHeader,
-    TAILER_SIZE,
+    Kind, MAGIC_RECOVERY, MAGIC_RECOVERY_IDLE, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE,
 };
 
 impl Tdb {
@@ -73,10 +72,13 @@ impl Tdb {
             self.restore(offset, bytes, start, &record)?;
         }
         self.sync(SyncRange { offset: 0, size: self.area.size() })?;
+        // In this order: an armed image that no header points to is garbage, and space that is still
+        // pointed to must not be taken into use. (libtdb writes both before one sync.)
+        self.disarm(start)?;
         if start >= end_before {
             self.write_area_u32(RECOVERY_START, 0)?;
+            self.sync(SyncRange { offset: RECOVERY_START, size: 4 })?;
         }
-        self.disarm(start)?;
         let unowned = if start >= end_before {
             end_before
         } else {
@@ -100,40 +102,7 @@ impl Tdb {
     }
 
     fn reclaim_locked(&mut self, start: u32, end: u32) -> Result<(), TdbError> {
-        let Some(rec_len) =
-            end.checked_sub(start).and_then(|size| size.checked_sub(RECORD_HEADER_SIZE))
-        else {
-            return Ok(());
-        };
-        if rec_len < TAILER_SIZE || !self.is_record_boundary(start)? {
-            return Ok(());
-        }
-        let record = RecordHeader {
-            next: 0,
-            rec_len,
-            key_len: 0,
-            data_len: 0,
-            full_hash: 0,
-            magic: MAGIC_FREE,
-        };
-        self.free(start, record)
-    }
-
-    /// True if the records from the first one on end exactly at `offset`. A damaged image could
-    /// claim any offset, and freeing the middle of a record would destroy it.
-    fn is_record_boundary(&mut self, offset: u32) -> Result<bool, TdbError> {
-        let mut at = self.data_start();
-        while at < offset {
-            let record = self.read_record(at)?;
-            if matches!(record.kind(), Kind::Unknown | Kind::Pad) {
-                return Ok(false);
-            }
-            match record.total().and_then(|total| at.checked_add(total)) {
-                Some(next) => at = next,
-                None => return Ok(false),
-            }
-        }
-        Ok(at == offset)
+        if self.is_record_boundary(start)? { self.free_unowned(start, end) } else { Ok(()) }
     }
 
     /// Finds room for the image, writes it unarmed and syncs it; returns where it is.
@@ -181,14 +150,15 @@ impl Tdb {
         {
             return Ok((start, record.rec_len));
         }
+        self.reclaim_tail()?;
         let size = self.state().size();
-        let start = match present {
-            Some((start, record)) if record.total() == size.checked_sub(start) => start,
+        let (start, enlarged) = match present {
+            Some((start, record)) if record.total() == size.checked_sub(start) => (start, true),
             Some((start, record)) => {
                 self.free(start, record)?;
-                size
+                (size, false)
             }
-            None => size,
+            None => (size, false),
         };
         let need = self.image_size()?;
         let full =
@@ -204,10 +174,31 @@ impl Tdb {
             self.area.grow(add)?;
         }
         self.state().set_size(end);
+        self.publish_area(start, capacity, enlarged)?;
+        Ok((start, capacity))
+    }
+
+    /// Makes the header of the database point to a new area. What it points to must be an area on
+    /// the disk already, with its capacity inside the file: after a crash the next transaction
+    /// goes by that. (libtdb leaves this sync out.)
+    fn publish_area(&mut self, start: u32, capacity: u32, enlarged: bool) -> Result<(), TdbError> {
+        if !enlarged {
+            let record = RecordHeader {
+                next: 0,
+                rec_len: capacity,
+                key_len: 0,
+                data_len: 0,
+                full_hash: 0,
+                magic: MAGIC_RECOVERY_IDLE,
+            };
+            let bytes = record.to_bytes(self.swapped);
+            self.area.write(start, &bytes)?;
+        }
+        self.sync(SyncRange { offset: start, size: RECORD_HEADER_SIZE })?;
         let number = if self.swapped { start.swap_bytes() } else { start }.to_ne_bytes();
         self.area.write(RECOVERY_START, &number)?;
         self.state().patch(RECOVERY_START, &number);
-        Ok((start, capacity))
+        Ok(())
     }
 
     /// The area as the file has it; a pointer to something else counts as none.

@@ -1,0 +1,126 @@
+//! Copying a database that is in use into a compact file (tdb §10.5).
+
+use crate::database::Tdb;
+use crate::error::TdbError;
+use crate::open::OpenOptions;
+use crate::range_lock::LockKind;
+use crate::store::StoreMode;
+use crate::transfer::TransferError;
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// How to back up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// Chains of the copy; 0 means as many as the original has.
+    pub hash_size: u32,
+    /// Lock the original for reading in place of a transaction, as `tdbbackup -r` does.
+    pub read_lock: bool,
+}
+
+/// Copies every record of `source` into `target`, which appears under its name only when it is
+/// complete and on disk. Returns the number of records; `progress` learns how many are done.
+///
+/// The copy is a plain file with the old hash, as `tdbbackup` makes it. A read-only source is
+/// copied without locks, so what others change meanwhile may be torn; the count is checked.
+///
+/// # Errors
+///
+/// Those of `begin` (or `lock_all`) and of making the copy; the target is then as it was.
+pub fn backup(
+    source: &mut Tdb,
+    target: &Path,
+    options: BackupOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, TransferError> {
+    if source.is_read_only() {
+        return write_copy(source, target, options, progress);
+    }
+    if options.read_lock {
+        source.lock_all(LockKind::Read)?;
+        let copied = write_copy(source, target, options, progress);
+        source.unlock_all();
+        return copied;
+    }
+    let mut transaction = source.begin()?;
+    write_copy(&mut transaction, target, options, progress)
+}
+
+fn write_copy(
+    source: &mut Tdb,
+    target: &Path,
+    options: BackupOptions,
+    progress: &mut dyn FnMut(u64),
+) -> Result<u64, TransferError> {
+    let mut name = target.as_os_str().to_owned();
+    name.push(".tmp");
+    let unfinished = Unfinished(PathBuf::from(name));
+    // What an earlier attempt has left is of no use.
+    let _ = std::fs::remove_file(&unfinished.0);
+    let mode = std::fs::metadata(source.path())?.permissions().mode() & 0o7777;
+    let hash_size = if options.hash_size == 0 { source.chains_count() } else { options.hash_size };
+    let open = OpenOptions { hash_size, create: true, mode, ..OpenOptions::default() };
+    let mut copy = Tdb::open(&unfinished.0, &open)?;
+    std::fs::set_permissions(&unfinished.0, std::fs::Permissions::from_mode(mode))?;
+    let mut stored: Result<bool, TdbError> = Ok(true);
+    let mut copied = 0;
+    let have = source.traverse(&mut |key, data| {
+        stored = copy.store(key, &[data], StoreMode::Insert);
+        copied += u64::from(matches!(stored, Ok(true)));
+        progress(copied);
+        if stored.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    stored?;
+    let found = copy.traverse(&mut |_, _| ControlFlow::Continue(()))?;
+    if found != have {
+        return Err(TransferError::Incomplete { copied: found, have });
+    }
+    drop(copy);
+    File::open(&unfinished.0)?.sync_all()?;
+    std::fs::rename(&unfinished.0, target)?;
+    sync_directory(target)?;
+    Ok(have)
+}
+
+/// A rename is durable when the directory is.
+fn sync_directory(of: &Path) -> io::Result<()> {
+    let parent = of.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// A file that is removed unless it has got another name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_has_every_record_and_the_mode_of_the_original() {
+        let file = crate::scratch::File::new("backup");
+        let options = OpenOptions { create: true, mode: 0o640, ..OpenOptions::default() };
+        let mut tdb = Tdb::open(file.path(), &options).unwrap();
+        for index in 0..100_u32 {
+            tdb.store(&index.to_le_bytes(), &[b"data"], StoreMode::Insert).unwrap();
+        }
+        let target = file.path().with_extension("bak");
+        for read_lock in [false, true] {
+            let options = BackupOptions { hash_size: 7, read_lock };
+            assert_eq!(backup(&mut tdb, &target, options, &mut |_| {}).unwrap(), 100);
+        }
+        let mut copy = Tdb::open(&target, &OpenOptions::default()).unwrap();
+        assert_eq!((copy.check().unwrap().live_count, copy.chains_count()), (100, 7));
+        let mode = std::fs::metadata(&target).unwrap().permissions().mode();
+        std::fs::remove_file(&target).unwrap();
+        assert_eq!(mode & 0o777, 0o640);
+    }
+}

@@ -1,0 +1,209 @@
+//! Reading what can be read of a damaged file (tdb §10.7).
+
+use crate::database::{Chain, Tdb};
+use crate::error::TdbError;
+use crate::header::FREE_LIST_HEAD;
+use crate::range_lock::LockKind;
+use crate::record::{Kind, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
+use crate::traverse::Visit;
+use std::collections::BTreeMap;
+
+/// Something that looks like a live record.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    key_len: u32,
+    data_len: u32,
+    hash: u32,
+    /// A chain leads to it.
+    linked: bool,
+    /// It lies in free space or in a recovery area: the ghost of a deleted record, perhaps.
+    in_free_space: bool,
+}
+
+impl Tdb {
+    /// Shows every record that can be found to `visit`, however damaged the file: of each key the
+    /// linked ones, or else those that do not lie in free space. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// Those of `lock_all`; damage is no error here.
+    pub fn rescue(&mut self, visit: &mut Visit<'_>) -> Result<u64, TdbError> {
+        let lock = self.locks.all.is_none() && !self.lockless();
+        if lock {
+            self.lock_all(LockKind::Read)?;
+        }
+        let outcome = self.rescue_locked(visit);
+        if lock {
+            self.unlock_all();
+        }
+        outcome
+    }
+
+    fn rescue_locked(&mut self, visit: &mut Visit<'_>) -> Result<u64, TdbError> {
+        self.refresh_size()?;
+        let mut candidates = self.scan()?;
+        for chain in (0..self.hash_size).map(Chain) {
+            self.mark_linked(chain.head(), &mut candidates);
+        }
+        self.mark_free(&mut candidates);
+        // Equal keys have equal hashes; keys are compared only within one hash.
+        let mut by_hash: BTreeMap<u32, Vec<(u32, Candidate)>> = BTreeMap::new();
+        for (offset, candidate) in candidates {
+            by_hash.entry(candidate.hash).or_default().push((offset, candidate));
+        }
+        let mut count = 0;
+        for group in by_hash.into_values() {
+            for (offset, candidate) in self.chosen(group)? {
+                let mut bytes = Vec::new();
+                let size = candidate.key_len + candidate.data_len;
+                self.read_into(Self::key_at(offset), size, &mut bytes)?;
+                let (key, data) = bytes.split_at(candidate.key_len as usize);
+                count += 1;
+                if visit(key, data).is_break() {
+                    return Ok(count);
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Looks at every aligned offset for a live record.
+    fn scan(&mut self) -> Result<BTreeMap<u32, Candidate>, TdbError> {
+        let mut found = BTreeMap::new();
+        let end = self.size_bytes();
+        let mut key = Vec::new();
+        let mut offset = self.data_start();
+        while end.saturating_sub(offset) >= RECORD_HEADER_SIZE + TAILER_SIZE {
+            let record = self.read_record(offset)?;
+            if self.is_plausible(offset, &record) {
+                key.clear();
+                self.read_into(Self::key_at(offset), record.key_len, &mut key)?;
+                if self.hash(&key) == record.full_hash {
+                    let candidate = Candidate {
+                        key_len: record.key_len,
+                        data_len: record.data_len,
+                        hash: record.full_hash,
+                        linked: false,
+                        in_free_space: false,
+                    };
+                    found.insert(offset, candidate);
+                }
+            }
+            offset += 4;
+        }
+        Ok(found)
+    }
+
+    fn is_plausible(&self, offset: u32, record: &RecordHeader) -> bool {
+        let used = u64::from(record.key_len) + u64::from(record.data_len) + u64::from(TAILER_SIZE);
+        let end = u64::from(offset) + u64::from(RECORD_HEADER_SIZE) + u64::from(record.rec_len);
+        record.kind() == Kind::Live
+            && record.rec_len.is_multiple_of(4)
+            && used <= u64::from(record.rec_len)
+            && end <= u64::from(self.size_bytes())
+            && (record.next == 0 || self.is_offset(record.next))
+    }
+
+    fn is_offset(&self, offset: u32) -> bool {
+        offset >= self.data_start()
+            && offset.is_multiple_of(4)
+            && u64::from(offset) + u64::from(RECORD_HEADER_SIZE) <= u64::from(self.size_bytes())
+    }
+
+    /// Follows a chain as far as its links make sense; a record met twice ends it.
+    fn mark_linked(&mut self, head: u32, candidates: &mut BTreeMap<u32, Candidate>) {
+        let mut steps = self.size_bytes() / RECORD_HEADER_SIZE;
+        let Ok(mut offset) = self.read_u32(head) else { return };
+        while self.is_offset(offset) && steps > 0 {
+            if let Some(candidate) = candidates.get_mut(&offset) {
+                if candidate.linked {
+                    return;
+                }
+                candidate.linked = true;
+            }
+            let Ok(record) = self.read_record(offset) else { return };
+            if !matches!(record.kind(), Kind::Live | Kind::Dead) {
+                return;
+            }
+            steps -= 1;
+            offset = record.next;
+        }
+    }
+
+    fn mark_free(&mut self, candidates: &mut BTreeMap<u32, Candidate>) {
+        let mut steps = self.size_bytes() / RECORD_HEADER_SIZE;
+        let mut regions = Vec::new();
+        if let Ok(Some((offset, record))) = self.recovery_area()
+            && matches!(record.kind(), Kind::RecoveryArmed | Kind::RecoveryIdle)
+        {
+            regions.push((offset, record));
+        }
+        let mut offset = self.read_u32(FREE_LIST_HEAD).unwrap_or(0);
+        while self.is_offset(offset) && steps > 0 {
+            let Ok(record) = self.read_record(offset) else { break };
+            if record.kind() != Kind::Free {
+                break;
+            }
+            regions.push((offset, record));
+            steps -= 1;
+            offset = record.next;
+        }
+        for (offset, record) in regions {
+            let end = offset.saturating_add(record.total().unwrap_or(u32::MAX));
+            for candidate in candidates.range_mut(offset..end).map(|(_, candidate)| candidate) {
+                candidate.in_free_space = true;
+            }
+        }
+    }
+
+    /// The members of one hash to show, key by key.
+    fn chosen(&mut self, group: Vec<(u32, Candidate)>) -> Result<Vec<(u32, Candidate)>, TdbError> {
+        let mut by_key: BTreeMap<Vec<u8>, Vec<(u32, Candidate)>> = BTreeMap::new();
+        for (offset, candidate) in group {
+            let mut key = Vec::new();
+            self.read_into(Self::key_at(offset), candidate.key_len, &mut key)?;
+            by_key.entry(key).or_default().push((offset, candidate));
+        }
+        let mut chosen = Vec::new();
+        for members in by_key.into_values() {
+            let any_linked = members.iter().any(|(_, candidate)| candidate.linked);
+            chosen.extend(members.into_iter().filter(|(_, candidate)| {
+                if any_linked { candidate.linked } else { !candidate.in_free_space }
+            }));
+        }
+        Ok(chosen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::open::OpenOptions;
+    use crate::store::StoreMode;
+    use std::ops::ControlFlow;
+
+    fn rescued(tdb: &mut Tdb) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        tdb.rescue(&mut |key, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn records_behind_a_broken_link_are_found_and_deleted_ones_are_not() {
+        let file = crate::scratch::File::new("rescue");
+        let options = OpenOptions { create: true, hash_size: 1, ..OpenOptions::default() };
+        let mut tdb = Tdb::open(file.path(), &options).unwrap();
+        for key in [b"a", b"b", b"c", b"d"] {
+            tdb.store(key, &[b"data"], StoreMode::Insert).unwrap();
+        }
+        tdb.delete(b"b").unwrap();
+        assert_eq!(rescued(&mut tdb), [b"a", b"c", b"d"]);
+        tdb.write_u32(Chain(0).head(), 17).unwrap();
+        assert_eq!(rescued(&mut tdb), [b"a", b"c", b"d"]);
+    }
+}
