@@ -76,6 +76,7 @@ pub struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     #[must_use]
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, position: 0 }
     }
@@ -95,6 +96,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fewer are left.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], LayoutFault> {
         let left = &self.bytes[self.position..];
         let taken = left
@@ -108,6 +110,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fewer are left.
+    #[inline]
     pub fn take_u32(&mut self, count: u32) -> Result<&'a [u8], LayoutFault> {
         self.take(usize::try_from(count).unwrap_or(usize::MAX))
     }
@@ -116,6 +119,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Fewer are left.
+    #[inline]
     pub fn array<const SIZE: usize>(&mut self) -> Result<[u8; SIZE], LayoutFault> {
         let mut array = [0; SIZE];
         array.copy_from_slice(self.take(SIZE)?);
@@ -126,6 +130,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// The bytes do not have the layout.
+    #[inline]
     pub fn read<T: Layout<'a>>(&mut self) -> Result<T, LayoutFault> {
         T::decode(self)
     }
@@ -151,6 +156,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Bytes are left over.
+    #[inline]
     pub fn finish(&self) -> Result<(), LayoutFault> {
         match self.left_bytes() {
             0 => Ok(()),

@@ -72,23 +72,19 @@ impl Header {
     /// # Errors
     /// Too short, wrong magic or version, unknown operation: dropped, the connection stays. A
     /// length other than that of `packet` is a mistake of the caller and closes.
+    #[inline]
     pub fn parse(packet: &[u8]) -> Result<(Operation, Self, Fields<'_>), PacketFault> {
-        let mut fields = Fields::new(packet);
-        let length = fields.read::<u32>().map_err(|fault| PacketFault::Close(fault.into()))?;
+        let Some((head, body)) = packet.split_first_chunk::<HEADER_SIZE_BYTES>() else {
+            return Err(Self::too_short(packet));
+        };
+        let (words, _) = head.as_chunks::<4>();
+        let word = |index: usize| u32::from_ne_bytes(words[index]);
+        let (length, magic, version, operation) = (word(0), word(1), word(2), word(4));
         if length as usize != packet.len() {
             let have_bytes = packet.len();
-            return Err(PacketFault::Close(Malformed::LengthMismatch {
-                length_bytes: length,
-                have_bytes,
-            }));
+            let mismatch = Malformed::LengthMismatch { length_bytes: length, have_bytes };
+            return Err(PacketFault::Close(mismatch));
         }
-        if packet.len() < HEADER_SIZE_BYTES {
-            return Err(PacketFault::Drop(Malformed::NoHeader(length)));
-        }
-        let mut word = || fields.read::<u32>().map_err(|fault| PacketFault::Drop(fault.into()));
-        let (magic, version, generation) = (word()?, word()?, Generation(word()?));
-        let (operation, destnode, srcnode) = (word()?, Pnn(word()?), Pnn(word()?));
-        let header = Self { generation, destnode, srcnode, reqid: word()? };
         if magic != MAGIC {
             return Err(PacketFault::Drop(Malformed::Magic(magic)));
         }
@@ -97,7 +93,23 @@ impl Header {
         }
         let operation = Operation::from_number(operation)
             .ok_or(PacketFault::Drop(Malformed::Operation(operation)))?;
-        Ok((operation, header, fields))
+        let (generation, destnode, srcnode) = (Generation(word(3)), Pnn(word(5)), Pnn(word(6)));
+        let header = Self { generation, destnode, srcnode, reqid: word(7) };
+        Ok((operation, header, Fields::new(body)))
+    }
+
+    #[cold]
+    fn too_short(packet: &[u8]) -> PacketFault {
+        match Fields::new(packet).read::<u32>() {
+            Ok(length) if length as usize == packet.len() => {
+                PacketFault::Drop(Malformed::NoHeader(length))
+            }
+            Ok(length_bytes) => {
+                let have_bytes = packet.len();
+                PacketFault::Close(Malformed::LengthMismatch { length_bytes, have_bytes })
+            }
+            Err(fault) => PacketFault::Close(fault.into()),
+        }
     }
 
     /// Appends the header with a length of 0, which the packet's end fills in.
@@ -119,6 +131,7 @@ impl Header {
 impl Operation {
     /// The operation of a number, if it may cross the socket. Those between nodes may not.
     #[must_use]
+    #[inline]
     pub fn from_number(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::ReqCall,

@@ -52,11 +52,13 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// Header faults are dropped. Lengths inside that reach beyond the packet close the
     /// connection, since its sender waits for an answer that will never come.
+    #[inline]
     pub fn parse(packet: &'a [u8]) -> Result<Self, PacketFault> {
         let (operation, header, mut fields) = Header::parse(packet)?;
         Self::body(operation, header, &mut fields).map_err(|fault| PacketFault::Close(fault.into()))
     }
 
+    #[inline]
     fn body(
         operation: Operation,
         header: Header,

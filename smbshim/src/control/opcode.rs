@@ -50,10 +50,20 @@ pub enum Tier {
 impl Opcode {
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        let index = Self::ALL.binary_search_by_key(&number, |opcode| *opcode as u32).ok()?;
-        Some(Self::ALL[index])
+        BY_NUMBER.get(number as usize).copied().flatten()
     }
 }
+
+const BY_NUMBER: [Option<Opcode>; 164] = {
+    let mut table = [None; 164];
+    let mut index = 0;
+    while index < Opcode::ALL.len() {
+        let opcode = Opcode::ALL[index];
+        table[opcode as usize] = Some(opcode);
+        index += 1;
+    }
+    table
+};
 
 impl fmt::Debug for Opcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,10 +7,12 @@ use bateria_wire::{DbId, Generation, NodeFlags, Pnn, Rsn, Srvid};
 macro_rules! number {
     ($($type:ty),*) => {$(
         impl Layout<'_> for $type {
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_ne_bytes());
             }
 
+            #[inline]
             fn decode(fields: &mut Fields<'_>) -> Result<Self, LayoutFault> {
                 fields.array().map(Self::from_ne_bytes)
             }
@@ -25,10 +27,12 @@ macro_rules! number {
 macro_rules! identifier {
     ($($type:ty: $number:ty),*) => {$(
         impl Layout<'_> for $type {
+            #[inline]
             fn encode(&self, out: &mut Vec<u8>) {
                 self.0.encode(out);
             }
 
+            #[inline]
             fn decode(fields: &mut Fields<'_>) -> Result<Self, LayoutFault> {
                 fields.read().map(Self)
             }

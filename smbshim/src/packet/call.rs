@@ -77,6 +77,7 @@ impl CallId {
 }
 
 impl<'a> ReqCall<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let flags = CallFlags::from_bits_retain(fields.read()?);
         let (db_id, call_id, hop_count) = (fields.read()?, CallId(fields.read()?), fields.read()?);
@@ -100,6 +101,7 @@ impl<'a> ReqCall<'a> {
 }
 
 impl<'a> ReplyCall<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let (status, datalen) = (fields.read()?, fields.read()?);
         Ok(Self { header, status, data: fields.take_u32(datalen)? })

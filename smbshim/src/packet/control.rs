@@ -66,6 +66,7 @@ impl<'a> ReqControl<'a> {
         !self.flags.contains(ControlFlags::NOREPLY)
     }
 
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let (opcode, _padding): (u32, u32) = (fields.read()?, fields.read()?);
         let (srvid, client_id) = (fields.read()?, fields.read()?);
@@ -88,6 +89,7 @@ impl<'a> ReqControl<'a> {
 }
 
 impl<'a> ReplyControl<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let (status, datalen, errorlen) = (fields.read()?, fields.read()?, fields.read()?);
         let (data, error) = (fields.take_u32(datalen)?, fields.take_u32(errorlen)?);

@@ -23,6 +23,7 @@ pub struct ReplyError<'a> {
 }
 
 impl<'a> ReplyError<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let (status, msglen) = (fields.read()?, fields.read()?);
         Ok(Self { header, status, message: fields.take_u32(msglen)? })

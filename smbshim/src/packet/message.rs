@@ -22,6 +22,7 @@ pub struct ReqMessage<'a> {
 }
 
 impl<'a> ReqMessage<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let (srvid, datalen) = (fields.read()?, fields.read()?);
         Ok(Self { header, srvid, data: fields.take_u32(datalen)? })

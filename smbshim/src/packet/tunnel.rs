@@ -34,6 +34,7 @@ bitflags! {
 }
 
 impl<'a> ReqTunnel<'a> {
+    #[inline]
     pub(super) fn decode(header: Header, fields: &mut Fields<'a>) -> Result<Self, LayoutFault> {
         let tunnel_id = fields.read()?;
         let flags = TunnelFlags::from_bits_retain(fields.read()?);
