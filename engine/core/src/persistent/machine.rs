@@ -125,9 +125,15 @@ impl Persistent {
             Input::CallerGone { session } => {
                 self.each(now_ms, effects, |db, step| db.caller_gone(session, step));
             }
-            Input::Quiesce { generation } => self.quiesce(now_ms, generation, effects),
+            Input::Quiesce { generation } => {
+                // Generations only grow; what is told twice is done once.
+                if generation > self.configuration.generation {
+                    self.quiesce(now_ms, generation, effects);
+                }
+            }
             Input::Rebuild { generation, members, contributors } => {
-                if generation == self.configuration.generation {
+                let is_rebuilding = self.configuration.is_rebuilding();
+                if generation == self.configuration.generation && !is_rebuilding {
                     self.rebuild(now_ms, members, contributors, effects);
                 }
             }
@@ -238,7 +244,7 @@ impl Persistent {
     ) -> Result<(), FrameFault> {
         // Members learn who they are at different times, so reports may come before that.
         let is_report = matches!(op, PersistentOp::Digest { .. } | PersistentOp::NoCopy);
-        if !is_report && !self.configuration.has_member(from) {
+        if from == self.configuration.own || (!is_report && !self.configuration.has_member(from)) {
             return Err(FrameFault::Meaning { rule: "only members exchange copies" });
         }
         let (database, mut step) = self.one(now_ms, db, effects);

@@ -20,5 +20,8 @@ pub mod rec_data;
 pub mod visits;
 pub mod walks;
 
+#[cfg(test)]
+mod tests;
+
 pub use visits::{BATCH_SIZE_BYTES, Slice, VisitEffects, VisitId, VisitInput, Visits};
 pub use walks::{Client, Settings, Shortfall, WalkEffects, WalkInput, Walks};

@@ -58,7 +58,8 @@ pub trait WalkEffects {
     /// The own node is a node like the others.
     fn send(&mut self, to: Pnn, head: &Head);
 
-    /// Queues one record for the client.
+    /// Queues one record for the client, as a message to its srvid. The client's own reqid takes the
+    /// place of the zero in `rec_data` (offset 4).
     fn record(&mut self, client: &Client, rec_data: &[u8]);
 
     /// Queues the end marker for the client.

@@ -79,7 +79,7 @@ impl Run {
     fn new(kind: DbKind, seed: u64) -> Self {
         Self {
             world: World::new(kind, NODES_COUNT),
-            random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
+            random: Random::new(seed),
             client: None,
             lock_is_free_after: Generation::INVALID,
             last_value: 0,
@@ -234,10 +234,15 @@ impl Run {
     }
 }
 
-struct Random(u64);
+/// Xorshift: the same numbers for the same seed.
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(super) fn below(&mut self, bound: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -234,6 +234,23 @@ fn a_replicated_database_lives_as_long_as_one_node_does() {
     (0..3).for_each(|node| assert!(world.nodes[node].copy.records.is_empty()));
 }
 
+/// Scenario 38 again: an update that waits behind another one.
+#[test]
+fn an_update_that_still_waits_when_its_generation_ends_is_dropped() {
+    let mut world = running(DbKind::Persistent, 3);
+    for (node, value) in [(0, 10), (2, 20)] {
+        let buffer = world.transaction(node, &[(1, value)]);
+        world.commit(node, u64::from(node), &buffer);
+        world.happen(Event::Deliver(node, 1));
+    }
+    world.want_recovery();
+    [Event::Recover, Event::Obey(1)].into_iter().for_each(|event| world.happen(event));
+    world.work(1, false);
+    assert!(world.nodes[1].jobs.is_empty());
+    world.settle();
+    world.assert_members_are_equal();
+}
+
 #[test]
 fn commits_are_held_until_the_generation_is_committed() {
     let mut world = World::new(DbKind::Persistent, 3);
@@ -241,7 +258,11 @@ fn commits_are_held_until_the_generation_is_committed() {
     let buffer = world.transaction(0, &[(1, 10)]);
     world.commit(0, 1, &buffer);
     run_until(&mut world, |world| world.committed == world.generation);
-    assert!(world.nodes.iter().all(|node| node.copy.records.is_empty()));
+    // Node 1 has not heard yet that everybody is ready.
+    let other = world.transaction(1, &[(1, 11)]);
+    world.commit(1, 2, &other);
+    assert!(world.nodes.iter().all(|node| node.jobs.is_empty()));
+    world.step(1, Input::CallerGone { session: 2 });
     world.settle();
     assert_eq!(world.status(), Some(0));
 }
