@@ -175,6 +175,11 @@ impl Connection {
         }
     }
 
+    /// Gives up on a started control; its reply will be dropped.
+    pub fn abandon_control(&mut self, started: StartedControl) {
+        self.outstanding.remove(&started.reqid);
+    }
+
     /// Sends a control made of raw parts and hands its reply to `read`. For tests of what a daemon
     /// does about controls that no client sends.
     ///

@@ -10,6 +10,8 @@ pub mod database;
 pub mod fault;
 mod stream;
 
-pub use connection::{CallReply, Connection, Message, Release, TunnelPacket};
+pub use connection::{
+    CallReply, Connection, Message, Release, StartedCall, StartedControl, TunnelPacket,
+};
 pub use database::{AttachOptions, ClusterLock, Database, RecordLock, Transaction, Writers};
 pub use fault::ClientFault;

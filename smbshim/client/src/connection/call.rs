@@ -99,6 +99,11 @@ impl Connection {
         })
     }
 
+    /// Gives up on a started call; its reply will be dropped. The record may come all the same.
+    pub fn abandon_call(&mut self, started: StartedCall) {
+        self.outstanding.remove(&started.0);
+    }
+
     /// Waits for the reply to a started call and hands its status and data to `read` in place.
     ///
     /// # Errors
