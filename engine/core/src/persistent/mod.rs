@@ -39,7 +39,5 @@ mod sending;
 mod tests;
 
 pub use contents::{Contents, ContentsDigest};
-pub use effects::{
-    Cursor, Effects, Job, JobFault, JobId, Outcome, PART_SIZE_BYTES, Reason,
-};
+pub use effects::{Cursor, Effects, Job, JobFault, JobId, Outcome, PART_SIZE_BYTES, Reason};
 pub use machine::{Input, Persistent, Settings};

@@ -17,13 +17,15 @@ const RECORDS_PER_LANE: u32 = 40;
 const CLIENT: Client =
     Client { caller: Caller { session: 7, request: 1 }, srvid: 0xBE00, reqid: 4 };
 
+/// A frame and its bulk.
+type Frame = (TraverseHead, Vec<u8>);
 /// A shard: node and lane.
 type Place = (u32, u32);
 
 struct World {
     shards: BTreeMap<Place, Shard>,
     /// Frames from shard to shard, in order.
-    links: BTreeMap<(Place, Place), VecDeque<(TraverseHead, Vec<u8>)>>,
+    links: BTreeMap<(Place, Place), VecDeque<Frame>>,
     random: u64,
     now_ms: u64,
 }
