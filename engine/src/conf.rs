@@ -5,7 +5,8 @@
 //!
 //! - Blanks are space, tab, vertical tab, form feed and carriage return. A run of them counts as
 //!   its first one, in values too.
-//! - A line whose first non-blank is `#` or `;` is a comment. It does not continue.
+//! - A line whose first non-blank is `#` or `;` is a comment. It does not continue, and the
+//!   continuation of another line is none.
 //! - A backslash that only blanks follow joins the next line to this one; blanks before it and at
 //!   the start of the next line are one run. At the very end of the file it is a character.
 //! - `[name]` starts a section; what follows the bracket in that line counts for nothing.
@@ -47,30 +48,46 @@ pub fn parse(text: &[u8]) -> Vec<Line> {
     let mut lines = Vec::new();
     while let Some(first) = reader.skip_blanks() {
         let number = reader.line;
-        let (item, remark) = match first {
-            b'#' | b';' => {
-                reader.skip_line();
-                continue;
-            }
-            b'[' => reader.section(),
-            _ => reader.assignment(),
-        };
+        if matches!(first, b'#' | b';') {
+            reader.skip_line();
+            continue;
+        }
+        let mut text = reader.joined_line();
+        let nul = text.iter().position(|byte| *byte == 0);
+        text.truncate(nul.unwrap_or(text.len()));
+        let (item, passed_over) = item_of(&text);
+        let remark = nul.map(|_| "a NUL byte ends the text of this line").or(passed_over);
         lines.push(Line { number, item, remark });
     }
     lines
+}
+
+/// What a line means, and what is passed over in it.
+fn item_of(text: &[u8]) -> (Item, Option<&'static str>) {
+    if let [b'[', rest @ ..] = text {
+        let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+            return (Item::Broken("section without a closing bracket"), None);
+        };
+        let tail = trimmed(&rest[end + 1..]);
+        let ignored = !matches!(tail.first(), None | Some(b'#' | b';'));
+        let remark = ignored.then_some("text behind the section's bracket is ignored");
+        return (Item::Section(owned(&rest[..end])), remark);
+    }
+    let item = match text.iter().position(|byte| *byte == b'=') {
+        None => Item::Bare(owned(trimmed(text))),
+        Some(0) => Item::Broken("assignment without a name"),
+        Some(equals) => Item::Assignment {
+            name: owned(trimmed(&text[..equals])),
+            value: owned(trimmed(&text[equals + 1..])),
+        },
+    };
+    (item, None)
 }
 
 /// Walks through the bytes and counts lines.
 struct Reader<'a> {
     rest: &'a [u8],
     line: u32,
-}
-
-/// What ended a stretch of text.
-#[derive(PartialEq, Eq)]
-enum End {
-    Bracket,
-    Line,
 }
 
 impl Reader<'_> {
@@ -89,55 +106,21 @@ impl Reader<'_> {
         while self.next().is_some_and(|byte| byte != b'\n') {}
     }
 
-    fn section(&mut self) -> (Item, Option<&'static str>) {
-        self.next();
-        let (name, end) = self.stretch(Some(b']'));
-        if end != End::Bracket || name.contains(&0) {
-            return (Item::Broken("section without a closing bracket"), None);
-        }
-        let (tail, _) = self.stretch(None);
-        let ignored = !matches!(trimmed(&tail).first(), None | Some(b'#' | b';'));
-        let remark = ignored.then_some("text behind the section's bracket is ignored");
-        (Item::Section(OsString::from_vec(name)), remark)
-    }
-
-    fn assignment(&mut self) -> (Item, Option<&'static str>) {
-        let (mut text, _) = self.stretch(None);
-        let nul = text.iter().position(|byte| *byte == 0);
-        text.truncate(nul.unwrap_or(text.len()));
-        let remark = nul.map(|_| "a NUL byte ends the text of this line");
-        let item = match text.iter().position(|byte| *byte == b'=') {
-            None => Item::Bare(owned(trimmed(&text))),
-            Some(equals) => {
-                let (name, value) = (trimmed(&text[..equals]), trimmed(&text[equals + 1..]));
-                if name.is_empty() {
-                    Item::Broken("assignment without a name")
-                } else {
-                    Item::Assignment { name: owned(name), value: owned(value) }
-                }
-            }
-        };
-        (item, remark)
-    }
-
-    /// Text up to the end of the line or `stop`, with runs of blanks squeezed and continued lines
-    /// joined. Neither the end of the line nor `stop` is part of it.
-    fn stretch(&mut self, stop: Option<u8>) -> (Vec<u8>, End) {
+    /// Text up to the end of the line, with runs of blanks squeezed and continued lines joined.
+    fn joined_line(&mut self) -> Vec<u8> {
         let mut text: Vec<u8> = Vec::new();
         while let Some(byte) = self.next() {
             if byte == b'\n' {
                 let end = trimmed_end(&text).len();
                 if end == 0 || text[end - 1] != b'\\' {
-                    return (text, End::Line);
+                    break;
                 }
                 text.truncate(end - 1);
-            } else if Some(byte) == stop {
-                return (text, End::Bracket);
             } else if !is_blank(byte) || !text.last().copied().is_some_and(is_blank) {
                 text.push(byte);
             }
         }
-        (text, End::Line)
+        text
     }
 
     fn next(&mut self) -> Option<u8> {
@@ -243,8 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn a_continued_start_of_line_starts_no_section() {
+    fn a_line_may_start_with_its_continuation() {
+        assert_eq!(read("\\\n[d]\nx = 1\n"), ["[d]", "x=1"]);
         assert_eq!(parse(b"\\\n [d]\n")[0].item, Item::Bare("[d]".into()));
+        assert_eq!(read("\\\n# x = 3\n"), ["# x=3"]);
+        assert_eq!(read("\\\n = 3\n"), ["=3"]);
+        assert_eq!(read("\\\n= 3\n"), ["!assignment without a name"]);
     }
 
     #[test]

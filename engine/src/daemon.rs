@@ -203,8 +203,13 @@ fn serve(
         tracing::warn!("CPU {cpu} is not among those that this process may use");
     }
     let shards_count = u32::try_from(layout.count()).expect("shards are limited");
-    let vote_file =
-        VoteFile::new(options.database.state_directory.join(format!("bateria-vote.{}", own.pnn)));
+    // Not among the databases: whoever checks those expects TDB files.
+    let own_directory = paths.var.join("bateria").join(own.pnn.to_string());
+    if let Err(error) = std::fs::create_dir_all(&own_directory) {
+        let text = format!("{}: {error}", own_directory.display());
+        return fail(readiness, EXIT_FAILURE, &text);
+    }
+    let vote_file = VoteFile::new(own_directory.join("vote"));
     let vote = match vote_file.read() {
         Ok(vote) => vote,
         Err(error) => {
@@ -248,7 +253,7 @@ fn serve(
         lock_pool,
         disk_pool: disk_pool.clone(),
         control: control_sender.clone(),
-        state_directory: options.database.state_directory.clone(),
+        own_directory,
         poll,
         start: incarnation,
     };
@@ -259,7 +264,6 @@ fn serve(
     };
     let doors = Doors::new(&mut ring, OpenDoors {
         clients,
-        socket_path: paths.socket.clone(),
         peers: own.listener.into(),
         signals,
         stdin: paths.test_mode.then(daemonize::stdin_pipe).flatten(),
@@ -375,7 +379,7 @@ struct ShardPlan {
     lock_pool: Arc<BlockingPool>,
     disk_pool: Arc<BlockingPool>,
     control: MailboxSender<ControlMail>,
-    state_directory: std::path::PathBuf,
+    own_directory: std::path::PathBuf,
     poll: Option<Duration>,
     start: u64,
 }
@@ -446,7 +450,7 @@ impl ShardPlan {
             lock_pool: self.lock_pool.clone(),
             disk_pool: self.disk_pool.clone(),
             control: self.control.clone(),
-            state_directory: self.state_directory.clone(),
+            own_directory: self.own_directory.clone(),
             poll: self.poll,
             start: self.start,
         }
@@ -484,7 +488,7 @@ impl ShardPlan {
             records: Records::new(settings),
             store: Store::new(index, shards_count),
             persistent: Persistent::new(me, persistent::Settings::default()),
-            jobs: DiskJobs::new(self.disk_pool.clone(), mailbox.clone(), self.state_directory),
+            jobs: DiskJobs::new(self.disk_pool.clone(), mailbox.clone(), self.own_directory),
             waits: ChainWaits::new(self.lock_pool, mailbox.clone()),
             walks: Walks::new(me, index, shards_count, start, self.disk_pool, mailbox),
             sequence_numbers: SequenceNumbers::new(index),

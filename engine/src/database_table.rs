@@ -36,12 +36,6 @@ impl DatabaseInfo {
         self.open_flags | if counted { TdbFlags::SEQNUM } else { TdbFlags::empty() }
     }
 
-    /// `<name>.<pnn>`.
-    pub(crate) fn file_name(&self) -> String {
-        let name = self.path.file_name().expect("a database lies in a directory");
-        name.to_string_lossy().into_owned()
-    }
-
     /// Flags in GET_DBMAP.
     pub(crate) fn map_flags(&self) -> u8 {
         let readonly = if self.readonly.load(Ordering::Acquire) { 0x2 } else { 0 };

@@ -58,7 +58,7 @@ impl Statistics {
         Self {
             shards: (0..shards_count).map(|_| ShardCounters::default()).collect(),
             recoveries_count: AtomicU32::new(0),
-            reset_at_us: AtomicU64::new(0),
+            reset_at_us: AtomicU64::new(clock::now_us()),
         }
     }
 

@@ -9,13 +9,11 @@ use bateria_wire::frame::Frame;
 use bateria_wire::head::LANE_CONTROL;
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 
 /// Listening sockets and descriptors that are watched.
 pub(crate) struct Doors {
     clients: OwnedFd,
     client_listener: Option<ListenerId>,
-    socket_path: PathBuf,
     signals: OwnedFd,
     stdin: Option<OwnedFd>,
     greetings_count: usize,
@@ -30,7 +28,6 @@ const GREETINGS_COUNT_MAX: usize = 256;
 /// What is open when the control thread starts.
 pub(crate) struct OpenDoors {
     pub(crate) clients: OwnedFd,
-    pub(crate) socket_path: PathBuf,
     pub(crate) peers: OwnedFd,
     pub(crate) signals: OwnedFd,
     pub(crate) stdin: Option<OwnedFd>,
@@ -52,7 +49,6 @@ impl Doors {
         Ok(Self {
             clients: open.clients,
             client_listener: None,
-            socket_path: open.socket_path,
             signals: open.signals,
             stdin: open.stdin,
             greetings_count: 0,
@@ -82,10 +78,6 @@ impl Doors {
     pub(crate) fn greeting_ended(&mut self) {
         self.greetings_count = self.greetings_count.saturating_sub(1);
     }
-
-    pub(crate) fn close(&self) {
-        let _ = std::fs::remove_file(&self.socket_path);
-    }
 }
 
 impl Control {
@@ -94,8 +86,8 @@ impl Control {
             tracing::warn!("too many clients; one is turned away ([limits] clients_count_max)");
             return;
         }
-        let pid = match rustix::net::sockopt::socket_peercred(&fd) {
-            Ok(credentials) => credentials.pid.as_raw_nonzero().get(),
+        let pid = match bateria_ring::peer_pid(&fd) {
+            Ok(pid) => pid,
             Err(error) => {
                 tracing::warn!("a client without credentials: {error}");
                 return;

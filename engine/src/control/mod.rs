@@ -341,7 +341,6 @@ impl Control {
             self.ring.turn(Wait::Until(clock::instant_at(clock::now_us() + 5_000)))?;
             while self.ring.next_event().is_some() {}
         }
-        self.doors.close();
         tracing::info!("Shutdown sequence complete, exiting.");
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// `<state directory>/bateria-vote.<pnn>`, a line of text: `term=7 voted_for=2`.
+/// `<var>/bateria/<pnn>/vote`, a line of text: `term=7 voted_for=2`.
 #[derive(Clone, Debug)]
 pub(crate) struct VoteFile(PathBuf);
 

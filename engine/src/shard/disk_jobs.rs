@@ -19,22 +19,23 @@ pub(crate) struct DiskJobs {
     copies: FxHashMap<DbId, Arc<Mutex<DiskCopy>>>,
     pool: Arc<BlockingPool>,
     mailbox: MailboxSender<ShardMail>,
-    state_directory: PathBuf,
+    /// Where notes about copies are kept, beside the databases' own directories.
+    notes_directory: PathBuf,
 }
 
 impl DiskJobs {
     pub(crate) fn new(
         pool: Arc<BlockingPool>,
         mailbox: MailboxSender<ShardMail>,
-        state_directory: PathBuf,
+        notes_directory: PathBuf,
     ) -> Self {
-        Self { copies: FxHashMap::default(), pool, mailbox, state_directory }
+        Self { copies: FxHashMap::default(), pool, mailbox, notes_directory }
     }
 
     /// `handle` is one that only the jobs use.
     pub(crate) fn attach(&mut self, info: &DatabaseInfo, handle: Tdb) {
         let note = (info.kind == DbKind::Persistent)
-            .then(|| self.state_directory.join(format!("{}.updated", info.file_name())));
+            .then(|| self.notes_directory.join(format!("updated.{}", info.id)));
         let copy = DiskCopy::new(info.id, handle, note);
         self.copies.insert(info.id, Arc::new(Mutex::new(copy)));
     }
