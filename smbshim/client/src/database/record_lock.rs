@@ -98,11 +98,22 @@ impl RecordLock<'_> {
     /// # Errors
     /// The file is full or damaged.
     pub fn store(&mut self, value: &[u8]) -> Result<(), ClientFault> {
-        let header = self.header.to_bytes();
+        self.store_as(self.header, value)
+    }
+
+    /// Stores a value behind another header, as Samba 4.25 does around a durable store (Samba 4.25
+    /// §3.3).
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    pub fn store_as(&mut self, header: LtdbHeader, value: &[u8]) -> Result<(), ClientFault> {
+        let head = header.to_bytes();
         let Database { tdb, key, stored, .. } = &mut *self.database;
-        tdb.store(key, &[&header, value], StoreMode::Replace)?;
-        stored.truncate(LTDB_HEADER_SIZE_BYTES);
+        tdb.store(key, &[&head, value], StoreMode::Replace)?;
+        stored.clear();
+        stored.extend_from_slice(&head);
         stored.extend_from_slice(value);
+        self.header = header;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 /// Sockets of all nodes.
 pub(crate) struct Cluster {
     sockets: Vec<PathBuf>,
+    is_bateria: bool,
 }
 
 /// How long anything may take; the original answers a call across nodes within milliseconds.
@@ -25,7 +26,13 @@ impl Cluster {
         };
         let sockets: Vec<_> = std::env::split_paths(&sockets).collect();
         assert!(!sockets.is_empty(), "BATERIA_TEST_SOCKETS names at least one socket");
-        Some(Self { sockets })
+        let daemon = std::env::var_os("BATERIA_TEST_DAEMON");
+        Some(Self { sockets, is_bateria: daemon.is_some_and(|daemon| daemon == "bateria") })
+    }
+
+    /// Whether more is asked of the daemon than of the original.
+    pub(crate) fn is_bateria(&self) -> bool {
+        self.is_bateria
     }
 
     pub(crate) fn socket(&self, node: usize) -> &PathBuf {

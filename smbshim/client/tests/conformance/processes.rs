@@ -2,6 +2,7 @@
 
 use crate::cluster::{PATIENCE, conformance};
 use bateria_client::connection::random_srvid;
+use bateria_client::{Connection, Release};
 use std::time::Instant;
 
 conformance! {
@@ -43,6 +44,18 @@ conformance! {
         let start = Instant::now();
         while asking.check_pid_srvid(pnn, own_pid, unique).unwrap() {
             assert!(start.elapsed() < PATIENCE, "the daemon notices the end of a connection");
+        }
+    }
+
+    fn every_samba_can_connect(cluster: &Cluster) {
+        for release in [Release::Samba417, Release::Samba425] {
+            for node in 0..cluster.nodes_count() {
+                let socket = cluster.socket(node);
+                let (mut samba, unique) =
+                    Connection::connect_as_samba_process(socket, release).unwrap();
+                let (pnn, own_pid) = (samba.pnn(), i32::try_from(std::process::id()).unwrap());
+                assert!(samba.check_pid_srvid(pnn, own_pid, unique).unwrap(), "{release:?}");
+            }
         }
     }
 

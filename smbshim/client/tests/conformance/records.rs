@@ -1,9 +1,9 @@
 //! Records of volatile databases (client protocol §7.1, §7.2, §9.4 to §9.6).
 
-use crate::cluster::{Cluster, PATIENCE, conformance};
-use bateria_client::{AttachOptions, Connection, Database, Release};
+use crate::cluster::{Cluster, PATIENCE, SILENCE, conformance};
+use bateria_client::{AttachOptions, ClientFault, Connection, Database, Release};
 use bateria_smbshim::{CallFlags, CallId};
-use bateria_wire::DbKind;
+use bateria_wire::{DbId, DbKind, Pnn};
 use std::thread;
 use std::time::Instant;
 
@@ -111,6 +111,21 @@ conformance! {
         assert_eq!((reply.status, reply.data.len()), (0, 0));
     }
 
+    fn a_call_into_no_database_never_looks_like_an_absent_record(cluster: &Cluster) {
+        let mut connection = cluster.connect(0);
+        let nobody = DbId(0xDEAD_0001);
+        for call_id in [CallId::NULL, CallId::FETCH, CallId::FETCH_WITH_HEADER] {
+            let call = connection.start_call(nobody, call_id, CallFlags::empty(), b"key").unwrap();
+            match connection.finish_call(call, Some(SILENCE)) {
+                Err(ClientFault::CallFailed { .. }) => {}
+                // The original does not answer at all.
+                Err(ClientFault::Timeout) => assert!(!cluster.is_bateria(), "{call_id:?}"),
+                other => panic!("{call_id:?}: {other:?}"),
+            }
+        }
+        connection.get_pnn(Pnn::CURRENT).unwrap();
+    }
+
     fn a_deleted_record_does_not_exist_anywhere(cluster: &Cluster) {
         let name = "conf_records_delete.tdb";
         let (mut connection, mut database) = open(cluster, cluster.last_node(), name);
@@ -151,7 +166,7 @@ conformance! {
         let (mut free, mut elsewhere) = open(cluster, 0, "conf_records_elsewhere.tdb");
         for number in 0..20_u32 {
             elsewhere.fetch_lock(&mut free, &number.to_ne_bytes()).unwrap();
-            holder.get_pnn(bateria_wire::Pnn::CURRENT).unwrap();
+            holder.get_pnn(Pnn::CURRENT).unwrap();
         }
         record.store(b"last word").unwrap();
         drop(record);
