@@ -5,7 +5,7 @@
 //! and judged afterwards, and every access is checked against a size that the file has had.
 
 use crate::error::TdbError;
-use memmap2::{MmapOptions, MmapRaw};
+use crate::mapping::Mapping;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -29,7 +29,7 @@ pub(crate) struct Area {
 enum Backing {
     /// The mapping may be longer than the file, so that a file that grows needs no new one; what
     /// lies beyond `Area::size` is never touched.
-    Mapped(MmapRaw, Arc<File>),
+    Mapped(Mapping, Arc<File>),
     Descriptor(Arc<File>),
     Memory(Vec<u8>),
 }
@@ -97,7 +97,7 @@ impl Area {
         }
         self.size = self.size_on_disk()?;
         let remapped = match &self.backing {
-            Backing::Mapped(map, file) if map.len() < self.size as usize => {
+            Backing::Mapped(map, file) if map.len() < self.size as usize || map.is_truncated() => {
                 Some((self.map(file)?, file.clone()))
             }
             _ => None,
@@ -111,7 +111,7 @@ impl Area {
     /// Fails unless the bytes exist; asks the file again before it says so.
     pub(crate) fn ensure(&mut self, offset: u32, size_bytes: u64) -> Result<(), TdbError> {
         let end = u64::from(offset) + size_bytes;
-        if end <= u64::from(self.size) {
+        if end <= u64::from(self.size) && !self.is_truncated() {
             return Ok(());
         }
         self.reload()?;
@@ -143,13 +143,16 @@ impl Area {
             // SAFETY: the range ends within `size`, which the file had when it was last asked and
             // which the mapping covers; source and target cannot overlap, because the target is a
             // Rust allocation.
-            Backing::Mapped(map, _) => unsafe {
-                std::ptr::copy_nonoverlapping(
-                    map.as_ptr().add(start),
-                    target.as_mut_ptr(),
-                    target.len(),
-                );
-            },
+            Backing::Mapped(map, _) => {
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        map.as_ptr().add(start),
+                        target.as_mut_ptr(),
+                        target.len(),
+                    );
+                }
+                self.check_truncation(offset)?;
+            }
             Backing::Descriptor(file) => file
                 .read_exact_at(target, self.header_offset + u64::from(offset))
                 .map_err(|error| TdbError::sys(&self.path, "pread", &error))?,
@@ -165,9 +168,13 @@ impl Area {
         match &self.backing {
             // SAFETY: the range lies within the mapping (`ensure`), `want` is as long; the
             // comparison is done by the C library, which assumes nothing about who else writes.
-            Backing::Mapped(map, _) => Ok(unsafe {
-                libc::memcmp(map.as_ptr().add(start).cast(), want.as_ptr().cast(), want.len()) == 0
-            }),
+            Backing::Mapped(map, _) => {
+                let equal = unsafe {
+                    libc::memcmp(map.as_ptr().add(start).cast(), want.as_ptr().cast(), want.len())
+                } == 0;
+                self.check_truncation(offset)?;
+                Ok(equal)
+            }
             Backing::Memory(bytes) => Ok(bytes[start..start + want.len()] == *want),
             Backing::Descriptor(_) => {
                 let mut have = vec![0; want.len()];
@@ -190,13 +197,16 @@ impl Area {
         match &mut self.backing {
             // SAFETY: the range lies within the writable mapping (`ensure`), and the source is
             // Rust memory outside it. Who may write these bytes is settled by the chain locks.
-            Backing::Mapped(map, _) => unsafe {
-                std::ptr::copy_nonoverlapping(
-                    source.as_ptr(),
-                    map.as_mut_ptr().add(start),
-                    source.len(),
-                );
-            },
+            Backing::Mapped(map, _) => {
+                unsafe {
+                    std::ptr::copy_nonoverlapping(
+                        source.as_ptr(),
+                        map.as_mut_ptr().add(start),
+                        source.len(),
+                    );
+                }
+                self.check_truncation(offset)?;
+            }
             Backing::Descriptor(file) => file
                 .write_all_at(source, self.header_offset + u64::from(offset))
                 .map_err(|error| TdbError::sys(&self.path, "pwrite", &error))?,
@@ -219,7 +229,9 @@ impl Area {
     /// Orders this thread's lock-free reads of heads after its last lock (tdb §9 step 1).
     pub(crate) fn read_word(&self, offset: u32) -> Result<u32, TdbError> {
         if let Some(word) = self.word(offset) {
-            return Ok(word.load(Ordering::Acquire));
+            let value = word.load(Ordering::Acquire);
+            self.check_truncation(offset)?;
+            return Ok(value);
         }
         let mut bytes = [0; 4];
         self.read_known(offset, &mut bytes)?;
@@ -306,18 +318,31 @@ impl Area {
         })
     }
 
-    fn map(&self, file: &File) -> Result<MmapRaw, TdbError> {
+    fn is_truncated(&self) -> bool {
+        matches!(&self.backing, Backing::Mapped(map, _) if map.is_truncated())
+    }
+
+    /// Asked after each access: bytes of a page that has gone are zeros that nobody wrote.
+    pub(crate) fn check_truncation(&self, offset: u32) -> Result<(), TdbError> {
+        if self.is_truncated() {
+            return Err(TdbError::corrupt(
+                &self.path,
+                offset,
+                "the file was truncated while in use",
+            ));
+        }
+        Ok(())
+    }
+
+    fn map(&self, file: &File) -> Result<Mapping, TdbError> {
         let spacious = (u64::from(self.size) * 2).clamp(MAP_SIZE_BYTES_MIN, MAP_SIZE_BYTES_MAX);
         self.map_size(file, spacious).or_else(|_| self.map_size(file, u64::from(self.size)))
     }
 
-    fn map_size(&self, file: &File, size: u64) -> Result<MmapRaw, TdbError> {
+    fn map_size(&self, file: &File, size: u64) -> Result<Mapping, TdbError> {
         let size = usize::try_from(size).expect("the engine runs on 64-bit machines only");
-        let mut options = MmapOptions::new();
-        options.offset(self.header_offset).len(size);
-        let map =
-            if self.writable { options.map_raw(file) } else { options.map_raw_read_only(file) };
-        map.map_err(|error| TdbError::sys(&self.path, "mmap", &error))
+        Mapping::new(file, self.header_offset, size, self.writable)
+            .map_err(|error| TdbError::sys(&self.path, "mmap", &error))
     }
 }
 

@@ -164,6 +164,7 @@ impl Tdb {
     pub(crate) fn mutex_error(&self, byte: u32, errno: i32) -> TdbError {
         let rule = match errno {
             libc::EDEADLK => "this thread holds it already",
+            libc::ENXIO => "the file was truncated while in use",
             libc::ENOTRECOVERABLE => "its owner died and nobody repaired it",
             _ => "the mutex is damaged",
         };

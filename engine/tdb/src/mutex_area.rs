@@ -1,7 +1,7 @@
 //! Robust mutexes that live in the file (tdb §7).
 
+use crate::mapping::Mapping;
 use crate::range_lock::{Attempt, LockKind, Wait};
-use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -33,7 +33,7 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 /// a mutex in it cannot be released (P7, P8).
 #[derive(Debug)]
 pub(crate) struct MutexArea {
-    map: MmapRaw,
+    map: Mapping,
     hash_size: u32,
 }
 
@@ -49,8 +49,7 @@ impl MutexArea {
     pub(crate) fn map(file: &File, hash_size: u32) -> io::Result<Self> {
         let size =
             mutex_area_size(hash_size).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let map = MmapOptions::new().len(size as usize).map_raw(file)?;
-        Ok(Self { map, hash_size })
+        Ok(Self { map: Mapping::new(file, 0, size as usize, true)?, hash_size })
     }
 
     /// Makes every mutex new (tdb §7.4); only while nobody else can have the file open.
@@ -69,6 +68,10 @@ impl MutexArea {
     /// `Err` carries the error number: `EDEADLK` if this thread holds it, `ENOTRECOVERABLE` if
     /// somebody released it after a death without repair (P10).
     pub(crate) fn lock(&self, mutex: Mutex, wait: Wait) -> Result<Attempt, i32> {
+        // Truncated memory is private zeros: a mutex there would block this thread for good.
+        if self.map.is_truncated() {
+            return Err(libc::ENXIO);
+        }
         let pointer = self.pointer(mutex);
         // SAFETY: `pointer` is an initialised mutex inside the mapping (`pointer` asserts its
         // bounds), which stays where it is as long as `self` lives, and `self` outlives every
@@ -79,6 +82,10 @@ impl MutexArea {
                 Wait::Try => libc::pthread_mutex_trylock(pointer),
             }
         };
+        if self.map.is_truncated() {
+            // This very access has met the missing page; nothing is locked.
+            return Err(libc::ENXIO);
+        }
         match outcome {
             0 => Ok(Attempt::Locked),
             libc::EOWNERDEAD => {

@@ -38,7 +38,7 @@ impl Tdb {
         if let Some(word) = self.area.word(SEQUENCE_NUMBER) {
             // In a file of the other byte order the raw word is counted, as libtdb does.
             word.fetch_add(1, Ordering::SeqCst);
-            return Ok(());
+            return self.area.check_truncation(SEQUENCE_NUMBER);
         }
         let _ = self.fcntl(SEQUENCE, LockKind::Write, Wait::Block)?;
         let outcome = self.bump_plainly();
