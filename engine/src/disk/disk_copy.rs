@@ -100,6 +100,10 @@ impl DiskCopy {
         let mut part = MarshallBuilder::new(self.db);
         let mut skip_count = from.records_count;
         for chain in from.chain..self.tdb.chains_count() {
+            // The lock of a part's first chain orders the unlocked looks at the others.
+            if chain > from.chain && self.tdb.chain_is_empty(Chain(chain)) {
+                continue;
+            }
             let (mut seen_count, mut is_full) = (0, false);
             self.tdb.walk_chain(Chain(chain), &mut |key, data| {
                 is_full = part.size_bytes() >= PART_SIZE_BYTES;

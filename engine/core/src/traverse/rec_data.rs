@@ -11,6 +11,7 @@
 //! Entries follow each other without padding; numbers are in the nodes' byte order (client protocol
 //! §5.2).
 
+use alloc::vec::Vec;
 use bateria_wire::frame::FrameFault;
 
 /// Size of the fixed part; an entry of this size is the end marker of a walk.
@@ -40,6 +41,13 @@ pub fn entries(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Makes a client's record of an entry: the same with the client's reqid.
+pub fn address(entry: &[u8], reqid: u32, out: &mut Vec<u8>) {
+    out.clear();
+    out.extend_from_slice(entry);
+    out[4..8].copy_from_slice(&reqid.to_ne_bytes());
+}
+
 fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let number = |offset: usize| {
         let bytes = bytes.get(offset..)?.first_chunk::<4>()?;
@@ -56,7 +64,6 @@ fn split_first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     pub(in crate::traverse) fn entry(key: &[u8], body: &[u8]) -> Vec<u8> {
         let data_len = DATA_SIZE_BYTES_MIN + body.len();

@@ -59,7 +59,9 @@ impl WalkEffects for Outside {
     }
     fn record(&mut self, _: &Client, rec_data: &[u8]) {
         assert_eq!((self.statuses.len(), self.ends_count), (1, 0), "between answer and end");
-        self.records.push(rec_data.to_vec());
+        assert_eq!(rec_data[4..8], CLIENT.reqid.to_ne_bytes());
+        // The client's number aside, every record is as its owner sent it.
+        self.records.push([&rec_data[..4], &[0; 4], &rec_data[8..]].concat());
     }
     fn end(&mut self, _: &Client) {
         self.ends_count += 1;

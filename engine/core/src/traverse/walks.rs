@@ -22,6 +22,8 @@ pub struct Walks {
     settings: Settings,
     members: Vec<Pnn>,
     open: BTreeMap<u64, Walk>,
+    /// The record on its way to the client.
+    record: Vec<u8>,
     lane: u32,
     last_count: u64,
 }
@@ -58,8 +60,8 @@ pub trait WalkEffects {
     /// The own node is a node like the others.
     fn send(&mut self, to: Pnn, head: &Head);
 
-    /// Queues one record for the client, as a message to its srvid. The client's own reqid takes the
-    /// place of the zero in `rec_data` (offset 4).
+    /// Queues one record for the client, as a message to its srvid; `rec_data` has the client's
+    /// reqid already.
     fn record(&mut self, client: &Client, rec_data: &[u8]);
 
     /// Queues the end marker for the client.
@@ -136,7 +138,15 @@ impl Walks {
     pub fn new(own: Pnn, lane: u32, start: u32, settings: Settings) -> Self {
         assert!(lane >> (u64::BITS - LANE_SHIFT) == 0, "a lane fits a walk's number");
         let last_count = u64::from(start) << 16;
-        Self { own, settings, members: Vec::new(), open: BTreeMap::new(), lane, last_count }
+        Self {
+            own,
+            settings,
+            members: Vec::new(),
+            open: BTreeMap::new(),
+            record: Vec::new(),
+            lane,
+            last_count,
+        }
     }
 
     /// The shard whose walk it is: `Records` and `End` frames go there.
@@ -252,7 +262,8 @@ impl Walks {
                 }
                 walk.last_progress_ms = now_ms;
                 for record in rec_data::entries(bulk) {
-                    effects.record(&walk.client, record);
+                    rec_data::address(record, walk.client.reqid, &mut self.record);
+                    effects.record(&walk.client, &self.record);
                 }
                 walk.give_credit(id, effects);
             }
