@@ -28,6 +28,7 @@ use crate::shard::disk_jobs::DiskJobs;
 use crate::shard::frames::Unattached;
 use crate::shard::io::Io;
 use crate::shard::lanes::Lanes;
+use crate::shard::pushes::Pushes;
 use crate::shard::relays::Relays;
 use crate::shard::seqnum::SequenceNumbers;
 use crate::shard::store::Store;
@@ -121,6 +122,12 @@ fn start(
     readiness: Readiness,
     problems: &Problems,
 ) -> ExitCode {
+    // Before the first other thread starts: all of them leave signals to the control thread.
+    let signals = bateria_ring::signal_descriptor(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
+    let signals = match signals {
+        Ok(signals) => signals,
+        Err(error) => return readiness.failed(EXIT_FAILURE, &format!("signals: {error}")),
+    };
     let level = configuration.options.logging.level;
     let lines_max = configuration.settings.limits.log_queue_lines_max as usize;
     let log = match log.start(level, lines_max) {
@@ -153,11 +160,6 @@ fn start(
             let text = format!("Unable to bind on ctdb socket '{}': {error}", paths.socket.display());
             return fail(readiness, EXIT_SOCKET, &text);
         }
-    };
-    let signals = bateria_ring::signal_descriptor(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
-    let signals = match signals {
-        Ok(signals) => signals,
-        Err(error) => return fail(readiness, EXIT_FAILURE, &format!("signals: {error}")),
     };
     let outcome = serve(&configuration, log, own, clients, signals, readiness);
     drop(pid_file);
@@ -472,6 +474,7 @@ impl ShardPlan {
         let start = u32::try_from(self.start & u64::from(u32::MAX)).expect("masked");
         let mut shard = Shard {
             relays: Relays::new(peers),
+            pushes: Pushes::default(),
             io: Io {
                 lanes: Lanes::new(shared.clone(), index),
                 index,
@@ -481,6 +484,7 @@ impl ShardPlan {
                 control: Outbox::new(self.control),
                 generation: Generation::INVALID,
                 chains_wanted: Vec::new(),
+                pushes_answered: Vec::new(),
                 packet: Vec::new(),
                 shared,
             },

@@ -40,7 +40,7 @@ pub struct Outcome {
 }
 
 /// Whether the daemon gets a session of its own. In test mode the original stays in its caller's,
-/// so that a test harness can end all of them at once.
+/// and keeps its standard input, so that a test harness can end all of them at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Session {
     New,
@@ -96,7 +96,7 @@ pub fn detach(session: Session, limit: Duration) -> Result<Side, DetachFault> {
 }
 
 /// A descriptor to watch in test mode: the daemon ends when its standard input is a pipe that
-/// closes (cluster management §1.2). To be asked for before [`detach`].
+/// closes (cluster management §1.2). [`Session::Inherited`] leaves it open.
 #[must_use]
 pub fn stdin_pipe() -> Option<OwnedFd> {
     let stdin = io::stdin();
@@ -205,9 +205,11 @@ fn leave_caller(session: Session) -> Result<(), (&'static str, io::Error)> {
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| ("open /dev/null", error.into()))?;
+    if session == Session::New {
+        rustix::stdio::dup2_stdin(&null).map_err(|error| ("dup2", error.into()))?;
+    }
     // Whoever waits for the end of our output must not wait for the daemon.
-    rustix::stdio::dup2_stdin(&null)
-        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+    rustix::stdio::dup2_stdout(&null)
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .map_err(|error| ("dup2", error.into()))
 }

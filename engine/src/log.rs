@@ -32,6 +32,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 use std::{panic, thread};
 use tracing::Subscriber;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -90,7 +91,8 @@ impl OpenLog {
     ///
     /// Whatever the file reports.
     pub fn write(&self, level: LogLevel, text: &str) -> io::Result<()> {
-        write_now(&self.sink, &self.style, level, text)
+        let mut output = self.sink.output.lock().unwrap_or_else(PoisonError::into_inner);
+        write_to(&mut output, &self.style, level, text)
     }
 
     /// Starts the thread that writes, and makes this the log of the process. To be called when the
@@ -101,11 +103,11 @@ impl OpenLog {
     ///
     /// When the process has a log already.
     pub fn start(self, level: LogLevel, queue_lines_max: usize) -> Result<Log, LogFault> {
-        let (sink, style) = (Arc::clone(&self.sink), self.style.clone());
+        let style = self.style.clone();
         let (log, subscriber) = self.run(level, queue_lines_max);
         tracing::subscriber::set_global_default(subscriber)
             .map_err(|_| LogFault::AlreadyRunning)?;
-        log_panics(sink, style);
+        log_panics(Backlog::of(&log), style);
         Ok(log)
     }
 
@@ -119,8 +121,8 @@ impl OpenLog {
         let dropped = queue.error_counter();
         end.count_drops_of(dropped.clone());
         let (filter, handle) = reload::Layer::new(level.filter());
-        let subscriber =
-            Registry::default().with(filter).with(LineLayer::new(queue.clone(), self.style));
+        let layer = LineLayer::new(queue.clone(), self.style, Arc::clone(&self.sink));
+        let subscriber = Registry::default().with(filter).with(layer);
         let log = Log {
             level: AtomicI32::new(level.number()),
             filter: handle,
@@ -157,6 +159,11 @@ impl Log {
         let _ = self.queue.clone().write(&[]);
     }
 
+    /// Waits until what was logged before is written, at most for `limit`. Returns whether it is.
+    pub fn flush(&self, limit: Duration) -> bool {
+        Backlog::of(self).wait(limit)
+    }
+
     /// Messages lost so far, because the queue or the system's log was full.
     #[must_use]
     pub fn dropped_count(&self) -> u64 {
@@ -164,21 +171,53 @@ impl Log {
     }
 }
 
-/// The last words of a panic go to the log, past the queue: the release profile aborts next.
-fn log_panics(sink: Arc<Sink>, style: Style) {
+/// What is on its way through the queue.
+struct Backlog {
+    sink: Arc<Sink>,
+    dropped: ErrorCounter,
+}
+
+impl Backlog {
+    fn of(log: &Log) -> Self {
+        Self { sink: Arc::clone(&log.sink), dropped: log.dropped.clone() }
+    }
+
+    fn wait(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        let queued = self.sink.queued_count();
+        while !self.sink.has_written(queued, self.dropped.dropped_lines() as u64) {
+            if Instant::now() >= end {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+}
+
+/// The last words of a panic go to the log, past the queue but behind what is in it: the release
+/// profile aborts next.
+fn log_panics(backlog: Backlog, style: Style) {
+    /// A disk that hangs must not keep a broken daemon alive.
+    const PATIENCE: Duration = Duration::from_millis(200);
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
+        backlog.wait(PATIENCE);
         let name = thread::current().name().unwrap_or("?").to_owned();
         let text = format!("PANIC in thread {name}: {info}");
-        if write_now(&sink, &style, LogLevel::Error, &text).is_err() {
+        // The thread that writes may be the one that panics, with the output locked.
+        let written = match backlog.sink.output.try_lock() {
+            Ok(mut output) => write_to(&mut output, &style, LogLevel::Error, &text).is_ok(),
+            Err(_) => false,
+        };
+        if !written {
             before(info);
         }
     }));
 }
 
-fn write_now(sink: &Sink, style: &Style, level: LogLevel, text: &str) -> io::Result<()> {
+fn write_to(output: &mut Output, style: &Style, level: LogLevel, text: &str) -> io::Result<()> {
     let line = Line { level, program: line::PROGRAM, text: line::printable(text) };
-    let mut output = sink.output.lock().unwrap_or_else(PoisonError::into_inner);
     let mut outcome = Ok(());
     style.render(&line, |message| {
         if outcome.is_ok() {

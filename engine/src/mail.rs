@@ -56,6 +56,8 @@ pub(crate) enum ShardMail {
     Walked { visit: u64, batch: WalkBatch },
     /// A frame of a walk that reached another shard.
     Traverse { from: Pnn, db: DbId, walk: u64, op: bateria_wire::head::TraverseOp, bulk: Box<[u8]> },
+    /// A copy that another node pushes to this one (`PushRecord`).
+    StoreCopy { origin: Origin, payload: Box<[u8]> },
     /// The sequence number of a database changed on another node.
     SequenceChanged { db: DbId },
 
@@ -110,6 +112,8 @@ pub(crate) enum Origin {
     Session { session: SessionId, ticket: u64 },
     /// A client of another node, reached through `shard`'s lanes.
     Peer { peer: Pnn, id: u64, shard: u32 },
+    /// A push of this shard's client to several nodes.
+    Push { id: u64, shard: u32 },
     /// Nobody waits.
     Nobody,
 }

@@ -26,7 +26,16 @@ fn main() -> ExitCode {
         ("a_pipe_as_stdin_can_be_watched", a_pipe_as_stdin_can_be_watched),
         ("a_child_ends_with_its_parent", a_child_ends_with_its_parent),
     ];
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        cases.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<&String> = arguments.iter().filter(|word| !word.starts_with('-')).collect();
     for (name, case) in cases {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(*filter)) {
+            continue;
+        }
         case();
         println!("test {name} ... ok");
     }
@@ -35,7 +44,6 @@ fn main() -> ExitCode {
 
 /// The part of the program under test.
 fn play(role: &str) -> ExitCode {
-    let watched = daemonize::stdin_pipe();
     let threads = role == "threads";
     if threads {
         thread::spawn(|| thread::sleep(LIMIT));
@@ -47,7 +55,8 @@ fn play(role: &str) -> ExitCode {
         thread::sleep(LIMIT);
         return ExitCode::SUCCESS;
     }
-    let session = if role == "inherit" { Session::Inherited } else { Session::New };
+    let inherits = matches!(role, "inherit" | "watch");
+    let session = if inherits { Session::Inherited } else { Session::New };
     let readiness = match daemonize::detach(session, LIMIT) {
         Ok(Side::Caller(outcome)) => return outcome.finish(),
         Ok(Side::Daemon(readiness)) => readiness,
@@ -62,7 +71,7 @@ fn play(role: &str) -> ExitCode {
         "give up" => drop::<Readiness>(readiness),
         "watch" => {
             readiness.ready();
-            let mut pipe = fs::File::from(watched.expect("stdin is a pipe"));
+            let mut pipe = fs::File::from(daemonize::stdin_pipe().expect("stdin is a pipe"));
             let mut rest = String::new();
             let _ = pipe.read_to_string(&mut rest);
             report(&format!("stdin closed after {rest:?}"));

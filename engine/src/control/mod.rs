@@ -103,7 +103,7 @@ impl Control {
     pub(crate) fn answer(&mut self, origin: Origin, reply: ControlReply) {
         let shard = match origin {
             Origin::Session { session, .. } => session.shard(),
-            Origin::Peer { shard, .. } => shard as usize,
+            Origin::Peer { shard, .. } | Origin::Push { shard, .. } => shard as usize,
             Origin::Nobody => return,
         };
         self.shards[shard].send(&mut self.ring, ShardMail::Answer { origin, reply });

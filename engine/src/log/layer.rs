@@ -2,9 +2,11 @@
 
 use super::LogLevel;
 use super::line::{self, Line, PROGRAM, Style};
+use super::sink::Sink;
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::Arc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::NonBlocking;
@@ -15,11 +17,12 @@ use tracing_subscriber::layer::Context;
 pub(super) struct LineLayer {
     queue: NonBlocking,
     style: Style,
+    sink: Arc<Sink>,
 }
 
 impl LineLayer {
-    pub(super) fn new(queue: NonBlocking, style: Style) -> Self {
-        Self { queue, style }
+    pub(super) fn new(queue: NonBlocking, style: Style, sink: Arc<Sink>) -> Self {
+        Self { queue, style, sink }
     }
 }
 
@@ -36,7 +39,10 @@ impl<S: Subscriber> Layer<S> for LineLayer {
         };
         let mut queue = self.queue.clone();
         // A full queue drops the line and counts it.
-        self.style.render(&line, |message| drop(queue.write(message)));
+        self.style.render(&line, |message| {
+            self.sink.count_queued();
+            let _ = queue.write(message);
+        });
     }
 }
 

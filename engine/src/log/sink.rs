@@ -17,6 +17,9 @@ pub(super) struct Sink {
     reopen: AtomicBool,
     /// Messages that the output did not take.
     dropped: AtomicU64,
+    /// Messages given to the queue, and those that have left it for the output.
+    queued: AtomicU64,
+    finished: AtomicU64,
 }
 
 /// Makes the writer that belongs to a queue which does not exist before its writer.
@@ -35,6 +38,8 @@ pub(super) struct QueueWriter {
     reported: u64,
     is_stream: bool,
     batch: Vec<u8>,
+    /// Messages in the batch.
+    batch_count: u64,
 }
 
 /// A batch is written when it has reached this size, or when the queue is empty.
@@ -42,8 +47,26 @@ const BATCH_SIZE_BYTES: usize = 64 * 1024;
 
 impl Sink {
     pub(super) fn new(output: Output) -> Self {
-        let (reopen, dropped) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { output: Mutex::new(output), reopen, dropped }
+        Self {
+            output: Mutex::new(output),
+            reopen: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn count_queued(&self) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether all of `queued` messages, less those the queue dropped, have reached the output.
+    pub(super) fn has_written(&self, queued: u64, dropped_by_queue: u64) -> bool {
+        self.finished.load(Ordering::Acquire) + dropped_by_queue >= queued
+    }
+
+    pub(super) fn queued_count(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
     }
 
     pub(super) fn ask_to_reopen(&self) {
@@ -76,6 +99,7 @@ impl QueueEnd {
             reported: 0,
             is_stream: self.sink.is_stream(),
             batch: Vec::with_capacity(BATCH_SIZE_BYTES),
+            batch_count: 0,
         }
     }
 
@@ -113,10 +137,11 @@ impl QueueWriter {
         }
         if self.sink.write(&self.batch).is_err() {
             // A full disk. The queue must not pile up behind it; what is lost is counted.
-            let lines = self.batch.split(|byte| *byte == b'\n').count() - 1;
-            self.sink.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+            self.sink.dropped.fetch_add(self.batch_count, Ordering::Relaxed);
         }
         self.batch.clear();
+        self.sink.finished.fetch_add(self.batch_count, Ordering::Release);
+        self.batch_count = 0;
     }
 
     fn reopen(&mut self) {
@@ -133,11 +158,15 @@ impl Write for QueueWriter {
         self.report_drops();
         if self.is_stream {
             self.batch.extend_from_slice(message);
+            self.batch_count += 1;
             if self.batch.len() >= BATCH_SIZE_BYTES {
                 self.write_batch();
             }
-        } else if self.sink.write(message).is_err() {
-            self.sink.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            if self.sink.write(message).is_err() {
+                self.sink.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            self.sink.finished.fetch_add(1, Ordering::Release);
         }
         Ok(message.len())
     }

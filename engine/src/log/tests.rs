@@ -82,6 +82,23 @@ fn a_full_queue_drops_counts_and_tells() {
 }
 
 #[test]
+fn a_flush_waits_for_what_was_logged_before() {
+    let scratch = Scratch::new();
+    let path = scratch.path().join("log");
+    let open = OpenLog::open(&LogLocation::File(path.clone()), "h").unwrap();
+    let sink = Arc::clone(&open.sink);
+    let (log, subscriber) = open.run(LogLevel::Notice, 8);
+    let output = sink.output.lock().unwrap();
+    tracing::subscriber::with_default(subscriber, || {
+        (0..20).for_each(|number| tracing::info!("{number}"));
+    });
+    assert!(!log.flush(Duration::from_millis(1)));
+    drop(output);
+    assert!(log.flush(Duration::from_secs(20)));
+    assert!(fs::read_to_string(path).unwrap().contains(": 0\n"));
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_is_named() {
     let fault = OpenLog::open(&LogLocation::File("/nonexistent/log".into()), "h").unwrap_err();
     assert!(fault.to_string().contains("'/nonexistent/log'"), "{fault}");

@@ -51,7 +51,7 @@ impl Shard {
         let me = self.io.shared.me;
         if destination == Pnn::CURRENT || destination == me {
             self.control_here(place, control);
-        } else if destination.is_node() {
+        } else if !is_broadcast(destination) {
             self.relay(place, control);
         } else {
             // Broadcasts are carried out and never answered (client protocol §3.1).
@@ -245,7 +245,9 @@ impl Shard {
             ControlRequest::GetPnn => status(shared.me.0),
             ControlRequest::GetPid => status(std::process::id()),
             ControlRequest::Ping => {
-                status(u32::try_from(shared.registry.clients_count()).unwrap_or(u32::MAX))
+                // At least one, as the original counts its own helpers.
+                let clients_count = shared.registry.clients_count().max(1);
+                status(u32::try_from(clients_count).unwrap_or(u32::MAX))
             }
             ControlRequest::GetRecMode => status(view.recovery_mode as u32),
             ControlRequest::GetRunState => number(view.run_state as u32),
@@ -406,6 +408,10 @@ impl Shard {
             ControlRequest::TraverseStartExt(start) => {
                 return self.traverse(origin, &start.start, start.with_empty.0);
             }
+            ControlRequest::PushRecord(push) => return self.push(origin, push),
+            ControlRequest::PushRecordStore(push) => return self.store_push(origin, push),
+            // No address is public, so none has tickles.
+            ControlRequest::GetTcpTickleList(_) => status(1),
             ControlRequest::GetPublicIps { .. } => {
                 ControlReply::data(ReplyData::PublicIps(Vec::new()))
             }
@@ -729,7 +735,15 @@ fn answers_later(request: &ControlRequest<'_>) -> bool {
             | ControlRequest::ContinueNode
             | ControlRequest::DisableNode
             | ControlRequest::EnableNode
+            | ControlRequest::PushRecord(_)
+            | ControlRequest::PushRecordStore(_)
     )
+}
+
+fn is_broadcast(destination: Pnn) -> bool {
+    let several =
+        [Pnn::BROADCAST_ALL, Pnn::BROADCAST_ACTIVE, Pnn::BROADCAST_CONNECTED];
+    several.contains(&destination)
 }
 
 fn status(value: u32) -> ControlReply {

@@ -34,6 +34,8 @@ pub(crate) struct Io {
     pub(crate) generation: Generation,
     /// Chains that a machine wants to be told about; looked at after its step.
     pub(crate) chains_wanted: Vec<(DbId, u32)>,
+    /// Answers of other nodes to pushes; counted after the event that brought them.
+    pub(crate) pushes_answered: Vec<(u64, ControlReply)>,
     pub(crate) packet: Vec<u8>,
 }
 
@@ -111,6 +113,10 @@ impl Io {
     pub(crate) fn answer(&mut self, origin: Origin, reply: &ControlReply) {
         match origin {
             Origin::Nobody => {}
+            Origin::Push { id, shard } => {
+                assert!(self.is_own(shard as usize), "a push is counted where it began");
+                self.pushes_answered.push((id, reply.clone()));
+            }
             Origin::Session { session, ticket } => {
                 if !self.is_own(session.shard()) {
                     let reply = reply.clone();

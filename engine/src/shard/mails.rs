@@ -74,6 +74,7 @@ impl Shard {
                     tracing::warn!("frame of node {from} for a walk: {fault}");
                 }
             }
+            ShardMail::StoreCopy { origin, payload } => self.store_copy(origin, payload),
             ShardMail::SequenceChanged { db } => self.sequence_changed(db),
             ShardMail::Quiesce { generation, members } => self.quiesce(generation, members),
             ShardMail::Rebuild { map, members, contributors, wipe } => {

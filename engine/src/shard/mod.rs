@@ -11,6 +11,7 @@ pub(crate) mod io;
 pub(crate) mod lanes;
 pub(crate) mod machine_effects;
 pub(crate) mod mails;
+pub(crate) mod pushes;
 pub(crate) mod relays;
 pub(crate) mod seqnum;
 pub(crate) mod store;
@@ -24,6 +25,7 @@ use crate::shard::disk_jobs::DiskJobs;
 use crate::shard::io::Io;
 use crate::shard::lanes::LaneNews;
 use crate::shard::machine_effects::{PersistentEffects, RecordEffects};
+use crate::shard::pushes::Pushes;
 use crate::shard::relays::Relays;
 use crate::shard::seqnum::SequenceNumbers;
 use crate::shard::store::Store;
@@ -50,6 +52,7 @@ pub(crate) struct Shard {
     pub(crate) jobs: DiskJobs,
     pub(crate) waits: ChainWaits,
     pub(crate) relays: Relays,
+    pub(crate) pushes: Pushes,
     pub(crate) walks: Walks,
     pub(crate) sequence_numbers: SequenceNumbers,
     /// Incarnations of the peers that the control thread reaches.
@@ -137,6 +140,7 @@ impl Shard {
             self.io.lanes.next_retry_us(),
             self.relays.next_deadline_us(),
             self.waits.next_look_us(),
+            self.pushes.next_us(),
             self.walks.next_us(),
             self.sequence_numbers.next_us(),
         ];
@@ -245,6 +249,7 @@ impl Shard {
             count(&self.io.counters().control_timeouts);
             self.io.answer(origin, &reply);
         }
+        self.push_further(now_us);
         self.walk_further(now_us);
         self.compare_sequence_numbers(now_us);
     }

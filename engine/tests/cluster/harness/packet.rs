@@ -62,7 +62,8 @@ impl Client {
         Ok((status, reply.tail(44, reply.word(36))))
     }
 
-    /// Asks for a record (flag 1: migrate it here) and waits for the answer: status and data.
+    /// Asks for a record (flag 1: migrate it here) and waits for the answer: status and data. An
+    /// error packet is an answer, too: its status and text stand in the same places.
     pub(crate) fn call(
         &mut self,
         db_id: u32,
@@ -79,7 +80,7 @@ impl Client {
         }
         body.extend(key);
         self.send(&packet(OPERATION_REQ_CALL, 0, reqid, &body))?;
-        let reply = self.reply(OPERATION_REPLY_CALL, reqid)?;
+        let reply = self.reply_of(&[OPERATION_REPLY_CALL, OPERATION_REPLY_ERROR], reqid)?;
         Ok((reply.word(32), reply.tail(40, reply.word(36))))
     }
 
@@ -136,9 +137,13 @@ impl Client {
     }
 
     fn reply(&mut self, operation: u32, reqid: u32) -> io::Result<Packet> {
+        self.reply_of(&[operation], reqid)
+    }
+
+    fn reply_of(&mut self, operations: &[u32], reqid: u32) -> io::Result<Packet> {
         loop {
             let packet = self.recv()?;
-            if packet.word(16) == operation && packet.word(28) == reqid {
+            if operations.contains(&packet.word(16)) && packet.word(28) == reqid {
                 return Ok(packet);
             }
         }
@@ -183,6 +188,7 @@ pub(crate) fn control_packet(reqid: u32, opcode: u32, srvid: u64, data: &[u8]) -
 pub(crate) const CURRENT_NODE: u32 = 0xF000_0001;
 pub(crate) const OPERATION_REQ_CALL: u32 = 0;
 pub(crate) const OPERATION_REPLY_CALL: u32 = 1;
+const OPERATION_REPLY_ERROR: u32 = 4;
 pub(crate) const OPERATION_REQ_MESSAGE: u32 = 5;
 pub(crate) const OPERATION_REQ_CONTROL: u32 = 7;
 pub(crate) const OPERATION_REPLY_CONTROL: u32 = 8;
