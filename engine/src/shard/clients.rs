@@ -167,9 +167,18 @@ impl Shard {
     /// Records of persistent databases do not move: they are read here, and written by
     /// transactions.
     fn call_for_full_copy(&mut self, caller: Caller, function: Function, call: &ReqCall<'_>) {
-        use bateria_core::record::RecordStore;
-        let mut body = Vec::new();
-        let found = self.store.fetch(call.db_id, call.key, &mut body);
+        use bateria_core::record::{Lock, RecordStore};
+        let (db, mut body) = (call.db_id, Vec::new());
+        let chain = self.store.chain_of(db, call.key);
+        let found = match self.store.try_lock(db, chain) {
+            Ok(Lock::Taken) => {
+                let found = self.store.fetch(db, call.key, &mut body);
+                self.store.unlock(db, chain);
+                found
+            }
+            // A transaction is being written; clients read their own file in any case.
+            Ok(Lock::Busy) | Err(_) => Err(bateria_core::record::StoreFault),
+        };
         let result = match (found, function) {
             (Ok(Some(header)), Function::Fetch | Function::FetchWithHeader) => {
                 let header = bateria_core::record::RecordHeader {

@@ -19,12 +19,14 @@ use bateria_smbshim::control::{
     Attach, ControlFault, ControlReply, ControlRequest, Echo, Opcode, ReplyData, text,
 };
 use bateria_smbshim::packet::ReqControl;
+use bateria_smbshim::sequence_number::{SEQUENCE_NUMBER_KEY, sequence_number};
 use bateria_smbshim::session::Refusal;
 use bateria_smbshim::structures::database::{Database, DbFlags, DbMap};
 use bateria_smbshim::structures::db_statistics::{DbStatistics, StatisticsHistory};
 use bateria_smbshim::structures::node::{BanState, Node, NodeMap, Timeval, Uptime};
 use bateria_smbshim::structures::traverse::TraverseStart;
 use bateria_smbshim::structures::tunable::{Tunable, TunableList};
+use bateria_tdb::{Attempt, Tdb};
 use bateria_wire::head::{Head, RelayHead};
 use bateria_wire::{DbId, DbKind, NodeFlags, Pnn, Srvid};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -390,7 +392,7 @@ impl Shard {
                 }
                 _ => ControlReply::failed(),
             },
-            ControlRequest::GetDbSeqnum(db) => self.db_sequence_number(*db),
+            ControlRequest::GetDbSeqnum(db) => return self.db_sequence_number(origin, *db),
             ControlRequest::DbGetHealth(db) => match shared.databases.get(*db) {
                 Some(info) if info.failed.load(Ordering::Acquire) => {
                     let reason = "the file is damaged; see the log".to_owned();
@@ -611,22 +613,19 @@ impl Shard {
         }
     }
 
-    /// The counter that transactions leave in their database; 0 where there was none yet.
-    fn db_sequence_number(&mut self, db: DbId) -> ControlReply {
-        let Some(handle) = self.store.handle_mut(db) else { return ControlReply::failed() };
-        let mut stored = Vec::new();
-        let key = bateria_smbshim::sequence_number::SEQUENCE_NUMBER_KEY;
-        match handle.fetch(key, &mut stored) {
-            Ok(found) => {
-                let read = bateria_smbshim::sequence_number::sequence_number(&stored);
-                let number = if found { read.unwrap_or(0) } else { 0 };
-                ControlReply::data(ReplyData::SequenceNumber(number))
-            }
-            Err(error) => {
-                tracing::error!("database {db}: {error}");
-                ControlReply::failed()
-            }
+    /// The counter that transactions leave in their database; 0 where there was none yet. While a
+    /// transaction is being written, a worker waits for its end.
+    fn db_sequence_number(&mut self, origin: Origin, db: DbId) -> Option<ControlReply> {
+        let Some(handle) = self.store.handle_mut(db) else { return Some(ControlReply::failed()) };
+        let chain = handle.chain_of(SEQUENCE_NUMBER_KEY);
+        if matches!(handle.try_lock_chain_read(chain), Ok(Attempt::Locked)) {
+            let reply = read_sequence_number(handle);
+            handle.unlock_chain(chain);
+            return Some(reply);
         }
+        let Ok(mut another) = handle.sibling() else { return Some(ControlReply::failed()) };
+        let reading = move || read_sequence_number(&mut another);
+        if self.walks.answer_by_worker(origin, reading) { None } else { Some(ControlReply::failed()) }
     }
 
     fn commit(&mut self, origin: Origin, db: DbId, buffer: &[u8]) -> Option<ControlReply> {
@@ -735,9 +734,24 @@ fn answers_later(request: &ControlRequest<'_>) -> bool {
             | ControlRequest::ContinueNode
             | ControlRequest::DisableNode
             | ControlRequest::EnableNode
+            | ControlRequest::GetDbSeqnum(_)
             | ControlRequest::PushRecord(_)
             | ControlRequest::PushRecordStore(_)
     )
+}
+
+fn read_sequence_number(handle: &mut Tdb) -> ControlReply {
+    let mut stored = Vec::new();
+    match handle.fetch(SEQUENCE_NUMBER_KEY, &mut stored) {
+        Ok(found) => {
+            let number = if found { sequence_number(&stored).unwrap_or(0) } else { 0 };
+            ControlReply::data(ReplyData::SequenceNumber(number))
+        }
+        Err(error) => {
+            tracing::error!("{}: {error}", handle.path().display());
+            ControlReply::failed()
+        }
+    }
 }
 
 fn is_broadcast(destination: Pnn) -> bool {

@@ -52,6 +52,11 @@ impl Store {
         Some((hash % file.info.chains_count % self.shards_count) as usize)
     }
 
+    /// The chain of a key by the file's own hash, which is not Jenkins' in persistent files.
+    pub(crate) fn chain_of(&self, db: DbId, key: &[u8]) -> u32 {
+        self.files.get(&db).map_or(0, |file| file.handle.chain_of(key).0)
+    }
+
     pub(crate) fn key(bytes: &[u8]) -> Key<'_> {
         Key { hash: bateria_tdb::hash::jenkins(bytes), bytes }
     }

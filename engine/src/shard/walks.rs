@@ -74,6 +74,17 @@ impl Walks {
         self.origin.set_settings(traverse::Settings { traverse_timeout_ms });
     }
 
+    /// Answers a control from a worker thread, where waiting is allowed. False when there is none.
+    pub(crate) fn answer_by_worker(
+        &self,
+        origin: Origin,
+        find: impl FnOnce() -> ControlReply + Send + 'static,
+    ) -> bool {
+        let mailbox = self.mailbox.clone();
+        let job = move || tell(&mailbox, ShardMail::Answer { origin, reply: find() });
+        self.pool.submit(Box::new(job)).is_ok()
+    }
+
     pub(crate) fn next_us(&self) -> Option<u64> {
         if !self.full.is_empty() {
             // A queue drains without telling; it is looked at every few milliseconds.
