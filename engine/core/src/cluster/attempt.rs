@@ -3,6 +3,7 @@
 //!
 //! Everything the leader does as a member goes through the same frames, sent to itself.
 
+use crate::cluster::peer::Presence;
 use crate::cluster::roster::Roster;
 use crate::cluster::{Cause, Cluster, Fact, Micros, Quorum, pnns};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -82,7 +83,8 @@ impl Cluster {
         let Some(attempt) = self.attempt_of(answer.generation, Phase::Preparing) else { return };
         if attempt.members.contains(&(from, incarnation)) {
             attempt.prepared.insert(from, answer);
-        } else {
+        } else if !Generation(answer.committed).is_valid() {
+            // A node with data counts on itself until it is fenced, whatever it promises to others.
             attempt.witnesses.insert(from);
         }
         if let Some(peer) = self.peers.get_mut(&from) {
@@ -123,6 +125,11 @@ impl Cluster {
             if want == Want::Repair {
                 return Some(Cause::LostFrames { node });
             }
+        }
+        if attempt.phase == Phase::Preparing
+            && let Some(node) = self.returned_with_data(&attempt.members)
+        {
+            return Some(Cause::Joined { node });
         }
         if attempt.deadline > self.now {
             return None;
@@ -236,17 +243,29 @@ impl Cluster {
 
     fn prepare_head(&self) -> Option<ControlHead> {
         let attempt = self.attempt()?;
-        let ended = self.peers.iter().filter(|(pnn, peer)| {
-            let member = attempt.members.iter().any(|(member, _)| member == *pnn);
-            !member && peer.is_harmless()
-        });
-        let members: Vec<Pnn> = attempt.members.iter().map(|(pnn, _)| *pnn).collect();
+        let ended = self.peers.iter().filter(|(_, peer)| peer.presence == Presence::Gone);
+        let member = |(pnn, incarnation): &(Pnn, u64)| control::Member {
+            pnn: pnn.0,
+            incarnation: *incarnation,
+        };
         Some(ControlHead::Prepare(control::Prepare {
             generation: attempt.generation.0,
-            members: pnns::to_wire(&members),
+            members: attempt.members.iter().map(member).collect(),
             lmasters: pnns::to_wire(&attempt.lmasters),
-            gone: ended.map(|(pnn, _)| pnn.0).collect(),
+            gone: ended.map(|(pnn, peer)| member(&(*pnn, peer.incarnation))).collect(),
         }))
+    }
+
+    /// A node that was given up, but is back before it had to fence itself: its clients need not
+    /// suffer.
+    fn returned_with_data(&self, members: &Roster) -> Option<Pnn> {
+        let has_data = |pnn: Pnn| {
+            let beat = self.peers.get(&pnn).and_then(|peer| peer.in_contact());
+            beat.is_some_and(|beat| Generation(beat.committed).is_valid())
+        };
+        let roster = self.roster();
+        let returned = roster.iter().find(|node| !members.contains(node) && has_data(node.0));
+        returned.map(|(pnn, _)| *pnn)
     }
 
     /// What a member wants beyond the generation that it prepares for already.

@@ -19,7 +19,7 @@ pub enum Effect {
     },
     TakeLock,
     ReleaseLock,
-    /// Write to disk, sync, then `Input::VotePersisted`.
+    /// Write to disk, sync, then `Input::VotePersisted`; one after the other, in order.
     PersistVote {
         term: u32,
         voted_for: Pnn,

@@ -27,6 +27,9 @@ impl Cluster {
         self.member.rebuilt = Generation::INVALID;
         self.member.stage = Stage::Outside;
         self.member.want = Want::Nothing;
+        self.member.maybe_committed.clear();
+        self.leader_granted_sent = None;
+        self.peers.values_mut().for_each(|peer| peer.granted_sent = None);
         self.step_down();
     }
 

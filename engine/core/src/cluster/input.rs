@@ -15,7 +15,8 @@ pub enum Input {
         peer: Pnn,
         incarnation: u64,
     },
-    /// It does not, or an attempt to connect failed.
+    /// It does not any more, or an attempt to connect failed. The driver tries again soon, at most
+    /// 100 ms later when it was refused: a refusal counts only for what happened before it.
     LinkDown {
         peer: Pnn,
         how: LinkLoss,

@@ -14,8 +14,8 @@ pub(super) struct Lead {
     /// The generation on its way or in force.
     pub(super) attempt: Option<Attempt>,
     pub(super) generation: Option<Generation>,
-    /// Members that did not answer in time, with the incarnation that may not come back.
-    pub(super) left_out: BTreeMap<Pnn, u64>,
+    /// Members that did not answer in time: which life may not come back before when.
+    pub(super) left_out: BTreeMap<Pnn, (u64, Micros)>,
     /// Nodes that were sent the present `Prepare` on their present link.
     pub(super) told: BTreeMap<Pnn, Generation>,
     /// Why the next generation is due, and since when.
@@ -100,6 +100,7 @@ impl Cluster {
         let Some(attempt) = self.lead_mut().attempt.take() else { return };
         self.log(Fact::Abandoned { generation: attempt.generation, cause });
         let (now, count) = (self.now, self.count_streak(cause));
+        let backoff_max_us = self.config.timing.backoff_max_us;
         let lead = self.lead_mut();
         // A member that does not answer is left out at once, one whose rebuild fails after three
         // tries: leaving it out costs its clients.
@@ -111,8 +112,9 @@ impl Cluster {
             _ => (Pnn::UNKNOWN, u32::MAX),
         };
         if count >= tries {
-            let incarnation = attempt.members.iter().find(|(member, _)| *member == node);
-            lead.left_out.extend(incarnation.copied());
+            let member = attempt.members.iter().find(|(member, _)| *member == node);
+            let until = now.after(backoff_max_us);
+            lead.left_out.extend(member.map(|(pnn, incarnation)| (*pnn, (*incarnation, until))));
         }
         lead.due = Some((cause, now));
     }
@@ -176,7 +178,7 @@ impl Cluster {
         let mut not_before = due.after(self.patience_us(cause, &roster));
         not_before = not_before.max(self.backoff_until(cause));
         let since = self.lead_mut().since;
-        let (outside, until) = self.leaderless_outside(&roster, since);
+        let (outside, until) = self.active_outside(&roster, since);
         if !outside.is_empty() && !core::mem::replace(&mut self.lead_mut().waiting, true) {
             let wait_ms = until.since(now) / 1000;
             self.log(Fact::WaitingFor { nodes: outside, wait_ms });
@@ -204,8 +206,10 @@ impl Cluster {
         match cause {
             Cause::NewLeader | Cause::Joined { .. } => {
                 let in_roster = |pnn: Pnn| roster.iter().any(|(member, _)| *member == pnn);
-                let settled =
-                    self.peers.iter().all(|(pnn, peer)| in_roster(*pnn) || peer.is_harmless());
+                let settled = self
+                    .peers
+                    .iter()
+                    .all(|(pnn, peer)| in_roster(*pnn) || peer.is_out_of_service());
                 if settled { 0 } else { self.config.timing.settle_us }
             }
             Cause::Removed { node } => {

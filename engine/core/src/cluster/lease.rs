@@ -17,11 +17,11 @@
 //! half to grant them anything, and have fenced themselves before the others commit. That holds
 //! whoever leads, and survives the leader: members keep each other alive while they elect.
 //!
-//! With `Lock`, the holder's grant suffices. While there is no leader, half of the members of the
-//! committed generation keep each other active, but for `leaderless_us` at most: a holder that
-//! does not have more than half of those members with it waits that long before it goes on.
+//! With `Lock`, the holder's grant suffices; a new holder waits until the former one's have ended.
+//! While there is no leader, half of the members of the committed generation keep each other
+//! active, but for `leaderless_us` at most: a holder that does not have more than half of those
+//! members with it waits that long before it goes on.
 
-use crate::cluster::peer::Presence;
 use crate::cluster::{Cluster, FenceReason, Micros, Quorum};
 use alloc::vec::Vec;
 use bateria_wire::Pnn;
@@ -56,23 +56,23 @@ impl Cluster {
     }
 
     /// When the last of the leases that this node granted to nodes outside `members` has ended.
-    /// `gone` are processes that the leader knows to have ended.
-    pub(super) fn excluded_until(&self, members: &[Pnn], gone: &[Pnn]) -> Micros {
+    /// `gone` are lives that the leader knows to have ended.
+    pub(super) fn excluded_until(&self, members: &[Pnn], gone: &[(Pnn, u64)]) -> Micros {
         if self.config.quorum == Quorum::None {
             return Micros(0);
         }
         self.peers
             .iter()
-            .filter(|(pnn, _)| members.binary_search(pnn).is_err() && !gone.contains(pnn))
-            .filter(|(_, peer)| !peer.is_harmless())
+            .filter(|(pnn, _)| members.binary_search(pnn).is_err())
+            .filter(|(pnn, peer)| !gone.contains(&(**pnn, peer.incarnation)))
             .map(|(_, peer)| peer.horizon)
             .max()
             .unwrap_or(Micros(0))
     }
 
-    /// Whether this node answers the peer's heartbeats with a grant.
-    pub(super) fn grants(&self, pnn: Pnn) -> bool {
-        self.member.promised.has(pnn)
+    /// Whether this node answers the heartbeats of that life of a peer with a grant.
+    pub(super) fn grants(&self, pnn: Pnn, incarnation: u64) -> bool {
+        self.member.promised_with.contains(&(pnn, incarnation))
     }
 
     /// When the lease ends that needs `count` grants of peers in `from`.
@@ -87,20 +87,15 @@ impl Cluster {
     fn lease_under_lock(&self) -> Micros {
         let Some(led) = self.leader_granted_sent else { return Micros(0) };
         let members = &self.member.committed_with;
-        let is_member = |pnn| members.iter().any(|(member, _)| *member == pnn);
-        let ended = members.iter().filter(|(pnn, incarnation)| self.has_ended(*pnn, *incarnation));
-        // This node counts for itself; processes that have ended are on nobody's side.
-        let needed = members.len().div_ceil(2).saturating_sub(1 + ended.count());
+        let ended = &self.member.ended;
+        // A life that has ended is on nobody's side; its successor's grants do not count again.
+        let is_member =
+            |pnn| !ended.contains(&pnn) && members.iter().any(|(member, _)| *member == pnn);
+        let certain = 1 + ended.len();
+        let needed = members.len().div_ceil(2).saturating_sub(certain);
         let together = self.granted_by(needed, is_member);
         let leaderless = led.after(self.config.timing.leaderless_us);
         led.after(self.config.timing.lease_us).max(together.min(leaderless))
-    }
-
-    /// Whether that life of a peer is known to be over.
-    pub(super) fn has_ended(&self, pnn: Pnn, incarnation: u64) -> bool {
-        self.peers
-            .get(&pnn)
-            .is_some_and(|peer| peer.presence == Presence::Gone || peer.incarnation != incarnation)
     }
 }
 

@@ -43,15 +43,23 @@ impl Cluster {
         else {
             return;
         };
+        if how == LinkLoss::Refused && peer.linked {
+            // An attempt from before the peer connected to us.
+            return;
+        }
         peer.linked = false;
-        // A daemon that was never there has also ended: nobody waits for it at the start.
-        if how == LinkLoss::Refused && peer.presence != Presence::Gone {
-            self.ended(pnn, Death::Refused);
+        if how == LinkLoss::Refused {
+            // A daemon that was never there has also ended: nobody waits for it at the start.
+            peer.ended_at = self.now;
+            if peer.presence != Presence::Gone {
+                self.ended(pnn, Death::Refused);
+            }
         }
     }
 
     pub(super) fn leaving(&mut self, pnn: Pnn, incarnation: u64) {
-        if self.peers.get(&pnn).is_some_and(|peer| peer.incarnation == incarnation) {
+        if let Some(peer) = self.peers.get_mut(&pnn).filter(|p| p.incarnation == incarnation) {
+            peer.ended_at = self.now;
             self.ended(pnn, Death::Left);
         }
     }
@@ -66,6 +74,10 @@ impl Cluster {
         peer.foreign = foreign;
         let new_life = peer.incarnation != beat.incarnation;
         peer.owes_echo = true;
+        if peer.beat.is_none() && !Generation(beat.committed).is_valid() {
+            // It had nothing when it met this life of ours, and forgot what the former one granted.
+            peer.horizon = Micros(0);
+        }
         peer.beat = Some((now, beat.clone()));
         if new_life {
             self.new_life(pnn, beat.incarnation);
@@ -121,8 +133,8 @@ impl Cluster {
         let news = self.announced.as_ref() != Some(&beat);
         let linked = self.peers.iter().filter(|(_, peer)| peer.linked);
         for pnn in linked.map(|(pnn, _)| *pnn).collect::<Vec<_>>() {
-            let granting = self.grants(pnn);
             let peer = &self.peers[&pnn];
+            let granting = self.grants(pnn, peer.incarnation);
             let due = news || peer.next_beat_at <= self.now;
             let asked = peer.owes_echo || granting != peer.granting;
             if due {
@@ -191,17 +203,28 @@ impl Cluster {
         if was != Presence::Unknown {
             self.log(Fact::NodeDead { node: pnn, how });
         }
+        if self.member.committed.has(pnn) {
+            self.member.ended.insert(pnn);
+        }
         self.out.push(Effect::Harmless { nodes: vec![pnn] });
         self.leader_may_be_lost(pnn);
     }
 
     /// The peer is a new process, or was fenced: what was before is over.
     fn new_life(&mut self, pnn: Pnn, incarnation: u64) {
+        let has_data = self.has_data();
         let peer = self.peers.get_mut(&pnn).expect("only known peers live");
         let former = core::mem::replace(&mut peer.incarnation, incarnation);
+        if !has_data {
+            // See `heartbeat`. With data, the grants of its former life bridge its restart.
+            peer.granted_sent = None;
+        }
         // Grants of our own former life concern the life of the peer that we meet first.
         if former != 0 {
             peer.horizon = Micros(0);
+            if self.member.committed_with.contains(&(pnn, former)) {
+                self.member.ended.insert(pnn);
+            }
             self.log(Fact::NodeDead { node: pnn, how: Death::Restarted });
             self.out.push(Effect::Harmless { nodes: vec![pnn] });
         }

@@ -227,22 +227,22 @@ impl Cluster {
     /// What a sound head says that cannot be: a node that is not in the nodes file, a generation
     /// without its leader.
     fn broken_rule(&self, head: &ControlHead) -> Option<&'static str> {
-        let known = |pnns: &[u32]| {
-            let listed = |pnn: Pnn| pnn == self.config.pnn || self.peers.contains_key(&pnn);
-            pnns.iter().all(|pnn| listed(Pnn(*pnn)))
-        };
+        let known = |pnn: u32| pnn == self.config.pnn.0 || self.peers.contains_key(&Pnn(pnn));
         match head {
-            ControlHead::Heartbeat(beat) if !known(&beat.reaches) => {
+            ControlHead::Heartbeat(beat) if !beat.reaches.iter().all(|pnn| known(*pnn)) => {
                 Some("it reaches a node that is not in the nodes list")
             }
-            ControlHead::Prepare(prepare) if !known(&prepare.members) => {
+            ControlHead::Prepare(prepare) if !prepare.members.iter().all(|m| known(m.pnn)) => {
                 Some("a member is not in the nodes list")
             }
             ControlHead::Prepare(prepare) if prepare.lmasters.is_empty() => {
                 Some("a generation has at least one LMASTER")
             }
             ControlHead::Prepare(prepare)
-                if !prepare.lmasters.iter().all(|pnn| prepare.members.contains(pnn)) =>
+                if !prepare
+                    .lmasters
+                    .iter()
+                    .all(|l| prepare.members.iter().any(|m| m.pnn == *l)) =>
             {
                 Some("LMASTERs are members")
             }

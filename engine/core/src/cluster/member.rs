@@ -15,9 +15,11 @@
 //! so the next leader takes data from all nodes that rebuilt the newest generation anyone
 //! committed, and from no others (database semantics §5.9, W8).
 
+use crate::cluster::roster::Roster;
 use crate::cluster::{
     Cluster, Effect, Fact, FenceReason, Prospect, Quorum, RebuildOrder, RunState, pnns,
 };
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use bateria_wire::control::{self, ControlHead, DatabaseEntry, Want};
 use bateria_wire::{Generation, NodeFlags, Pnn};
@@ -29,14 +31,19 @@ pub(super) struct Membership {
     /// one that grants no leases to others.
     pub(super) promised: Prospect,
     pub(super) stage: Stage,
+    /// Its members with their incarnations.
+    pub(super) promised_with: Roster,
     /// The generation in force here; INVALID while this node holds nothing that counts.
     pub(super) committed: Prospect,
-    /// Its members with their incarnations at that moment.
-    pub(super) committed_with: Vec<(Pnn, u64)>,
+    pub(super) committed_with: Roster,
     /// Highest generation whose data are complete here.
     pub(super) rebuilt: Generation,
     pub(super) want: Want,
-    gone: Vec<Pnn>,
+    /// Those of them whose life is known to be over.
+    pub(super) ended: BTreeSet<Pnn>,
+    /// Rosters promised since then: other members may have committed them.
+    pub(super) maybe_committed: Vec<Roster>,
+    gone: Roster,
     databases: Vec<DatabaseEntry>,
     /// A node that is no member still owes the leader its promise.
     owes_promise: bool,
@@ -58,11 +65,14 @@ impl Membership {
     pub(super) fn new() -> Self {
         Self {
             promised: Prospect::none(),
+            promised_with: Vec::new(),
             stage: Stage::Outside,
             committed: Prospect::none(),
             committed_with: Vec::new(),
             rebuilt: Generation::INVALID,
             want: Want::Nothing,
+            ended: BTreeSet::new(),
+            maybe_committed: Vec::new(),
             gone: Vec::new(),
             databases: Vec::new(),
             owes_promise: false,
@@ -80,14 +90,23 @@ impl Cluster {
             return;
         }
         self.follow(from, generation.term());
+        let roster = |members: Vec<control::Member>| -> Roster {
+            members.into_iter().map(|m| (Pnn(m.pnn), m.incarnation)).collect()
+        };
+        let members = roster(prepare.members);
         let prospect = Prospect {
             generation,
-            members: pnns::from_wire(&prepare.members),
+            members: members.iter().map(|(pnn, _)| *pnn).collect(),
             lmasters: pnns::from_wire(&prepare.lmasters),
         };
-        self.member.gone = pnns::from_wire(&prepare.gone);
+        self.member.gone = roster(prepare.gone);
         self.member.want = Want::Nothing;
-        let takes_part = prospect.has(self.config.pnn) && self.is_ready();
+        // A former life of this node may be meant; the leader starts over when it hears of this one.
+        let takes_part = members.contains(&(self.config.pnn, self.incarnation)) && self.is_ready();
+        if self.has_data() && !self.member.maybe_committed.contains(&members) {
+            self.member.maybe_committed.push(members.clone());
+        }
+        self.member.promised_with = members;
         self.member.promised = prospect;
         self.member.owes_promise = !takes_part;
         if takes_part {
@@ -129,7 +148,8 @@ impl Cluster {
         self.member.owes_promise = false;
         let head = ControlHead::Prepared(control::Prepared {
             generation: self.member.promised.generation.0,
-            incarnation: self.incarnation,
+            // A node that is being fenced has a member's incarnation and prepares nothing.
+            incarnation: if takes_part { self.incarnation } else { 0 },
             committed: self.member.committed.generation.0,
             rebuilt: self.member.rebuilt.0,
             databases,
@@ -190,7 +210,9 @@ impl Cluster {
         }
         self.member.stage = Stage::Committed;
         self.member.committed = self.member.promised.clone();
-        self.member.committed_with = self.incarnations(&self.member.committed.members);
+        self.member.committed_with = self.member.promised_with.clone();
+        self.member.ended.clear();
+        self.member.maybe_committed.clear();
         self.flags.remove(NodeFlags::UNHEALTHY);
         self.run_state = self.run_state.max(RunState::Running);
         self.recovery_finished_at = Some(self.now);
@@ -226,12 +248,6 @@ impl Cluster {
 
     fn is_at(&self, stage: Stage, generation: Generation) -> bool {
         self.member.stage == stage && self.member.promised.generation == generation
-    }
-
-    fn incarnations(&self, members: &[Pnn]) -> Vec<(Pnn, u64)> {
-        let incarnation =
-            |pnn: Pnn| self.peers.get(&pnn).map_or(self.incarnation, |p| p.incarnation);
-        members.iter().map(|pnn| (*pnn, incarnation(*pnn))).collect()
     }
 
     fn answer_leader(&mut self, head: ControlHead) {

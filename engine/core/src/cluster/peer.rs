@@ -2,7 +2,7 @@
 
 use crate::cluster::{Capabilities, Micros, NodeView, RunState};
 use bateria_wire::control::{Heartbeat, Want};
-use bateria_wire::{Generation, NodeFlags, Pnn};
+use bateria_wire::{NodeFlags, Pnn};
 
 /// One other node of the nodes list.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Peer {
     /// Of the process last heard of; 0 before.
     pub(super) incarnation: u64,
     pub(super) heard_at: Micros,
+    /// When the latest sign came that its process has ended.
+    pub(super) ended_at: Micros,
     /// Newest of this incarnation, and when it came.
     pub(super) beat: Option<(Micros, Heartbeat)>,
     /// The peer runs with other settings and takes no part.
@@ -51,6 +53,7 @@ impl Peer {
             linked: false,
             incarnation: 0,
             heard_at: Micros(0),
+            ended_at: Micros(0),
             beat: None,
             foreign: false,
             granted_sent: None,
@@ -71,15 +74,10 @@ impl Peer {
         self.beat.as_ref().filter(|_| usable).map(|(_, beat)| beat)
     }
 
-    /// Whether the peer cannot change shared data: nothing runs there, or nothing it could change.
-    pub(super) fn is_harmless(&self) -> bool {
-        // One that prepared for a generation may be told to commit it before we hear of that.
-        let without_data = |beat: &Heartbeat| {
-            let uninvolved = !Generation(beat.promised).is_valid() || !beat.ready;
-            !Generation(beat.committed).is_valid() && uninvolved
-        };
-        matches!(self.presence, Presence::Gone | Presence::Deleted)
-            || self.in_contact().is_some_and(without_data)
+    /// Whether waiting for the peer to become a member is pointless at the moment.
+    pub(super) fn is_out_of_service(&self) -> bool {
+        let busy = self.in_contact().is_some_and(|beat| !beat.ready);
+        busy || matches!(self.presence, Presence::Gone | Presence::Deleted)
     }
 
     /// Whether the peer offers to be a member.

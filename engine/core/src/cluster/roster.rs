@@ -1,9 +1,9 @@
 //! Who should be a member of the next generation, as the leader sees it.
 
-use crate::cluster::peer::Peer;
+use crate::cluster::peer::{Peer, Presence};
 use crate::cluster::{Capabilities, Cluster, Micros, Quorum};
 use alloc::vec::Vec;
-use bateria_wire::Pnn;
+use bateria_wire::{Generation, Pnn};
 
 /// Nodes with the incarnations that were chosen, by ascending PNN.
 pub(super) type Roster = Vec<(Pnn, u64)>;
@@ -44,35 +44,56 @@ impl Cluster {
         roster.iter().any(|(pnn, _)| self.peers.get(pnn).is_some_and(|peer| !peer.linked))
     }
 
-    /// With a cluster lock: the nodes left out that other members may keep active without a
-    /// leader (see `lease`), and until when. Without, the members' own waiting is enough.
-    pub(super) fn leaderless_outside(&self, roster: &Roster, since: Micros) -> (Vec<Pnn>, Micros) {
-        let members = &self.member.committed_with;
-        let with_us = members.iter().filter(|member| roster.contains(member)).count();
-        if self.config.quorum != Quorum::Lock || with_us * 2 > members.len() {
+    /// With a cluster lock: the nodes left out that may still be active (see `lease`), and until
+    /// when. `since` is when this node got the lock.
+    pub(super) fn active_outside(&self, roster: &Roster, since: Micros) -> (Vec<Pnn>, Micros) {
+        if self.config.quorum != Quorum::Lock {
             return (Vec::new(), Micros(0));
         }
         let outside = |pnn: Pnn| roster.iter().all(|(member, _)| *member != pnn);
-        let ended = |pnn: Pnn| {
-            let was = members.iter().find(|(member, _)| *member == pnn);
-            was.is_some_and(|(_, incarnation)| self.has_ended(pnn, *incarnation))
-        };
-        let dangerous = self
+        let dangerous: Vec<(&Pnn, &Peer)> = self
             .peers
             .iter()
-            .filter(|(pnn, peer)| outside(**pnn) && !peer.is_harmless() && !ended(**pnn));
-        let mut until = Micros(0);
-        let mut nodes = Vec::new();
-        for (pnn, peer) in dangerous {
-            // Their time counts from the last grant of a leader, which was before the lock came
-            // here, or from ours. Clocks may run apart by a tenth.
+            .filter(|(pnn, peer)| outside(**pnn) && !self.is_harmless(peer, since))
+            .collect();
+        let Some(heard_at) = dangerous.iter().map(|(_, peer)| peer.heard_at).max() else {
+            return (Vec::new(), Micros(0));
+        };
+        let until = if self.has_most_of_all(roster) {
+            // The former leader's grants ended when the lock came here; our own and those of the
+            // members are waited for by whoever gave them.
+            since.after(self.config.timing.detection_us)
+        } else {
+            // The time without a leader counts from the last grant of one: the former before the
+            // lock came here, or us. Clocks may run apart by a tenth.
             let leaderless_us = self.config.timing.leaderless_us;
-            let last = peer.heard_at.max(since);
-            until = until.max(last.after(leaderless_us + leaderless_us / 10));
-            nodes.push(*pnn);
-        }
-        nodes.retain(|_| until > self.now);
-        (nodes, until)
+            heard_at.max(since).after(leaderless_us + leaderless_us / 10)
+        };
+        let nodes = dangerous.into_iter().map(|(pnn, _)| *pnn).filter(|_| until > self.now);
+        (nodes.collect(), until)
+    }
+
+    /// Whether more than half of the members of each generation that may be in force come along:
+    /// when they stop granting, those outside are less than half.
+    fn has_most_of_all(&self, roster: &Roster) -> bool {
+        let has_most_of = |members: &Roster| {
+            let with_us = members.iter().filter(|member| roster.contains(member)).count();
+            with_us * 2 > members.len()
+        };
+        let member = &self.member;
+        has_most_of(&member.committed_with) && member.maybe_committed.iter().all(has_most_of)
+    }
+
+    /// Whether a node outside holds nothing, known for sure since this node leads: what was known
+    /// before may be old, and the former leader may have taken the node in since then.
+    fn is_harmless(&self, peer: &Peer, since: Micros) -> bool {
+        let follows_empty = peer.in_contact().is_some_and(|beat| {
+            beat.leader == self.config.pnn.0
+                && beat.term == self.election.term
+                && !Generation(beat.committed).is_valid()
+        });
+        let ended = peer.presence == Presence::Gone && peer.ended_at >= since;
+        follows_empty || ended || peer.presence == Presence::Deleted
     }
 
     /// A member that stays one while its link is being mended.
@@ -104,7 +125,7 @@ impl Cluster {
 
     fn is_left_out(&self, pnn: Pnn, incarnation: u64) -> bool {
         let left_out = self.lead.as_ref().and_then(|lead| lead.left_out.get(&pnn));
-        left_out == Some(&incarnation)
+        left_out.is_some_and(|(life, until)| *life == incarnation && *until > self.now)
     }
 
     fn attempt_members(&self) -> &[(Pnn, u64)] {

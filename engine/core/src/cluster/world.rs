@@ -32,8 +32,20 @@ pub(super) struct World {
 }
 
 enum Event {
-    Frame { from: (Pnn, u64), to: (Pnn, u64), head: ControlHead },
-    Input { to: (Pnn, u64), input: Input },
+    Frame {
+        from: (Pnn, u64),
+        to: (Pnn, u64),
+        head: ControlHead,
+    },
+    Input {
+        to: (Pnn, u64),
+        input: Input,
+    },
+    /// A refused connection is tried again.
+    Dial {
+        from: (Pnn, u64),
+        to: Pnn,
+    },
 }
 
 impl World {
@@ -102,7 +114,7 @@ impl World {
         for peer in self.others(pnn) {
             if !self.is_cut(pnn, peer) {
                 self.input_later(peer, Input::LinkDown { peer: pnn, how: LinkLoss::Reset }, 1);
-                self.input_later(peer, Input::LinkDown { peer: pnn, how: LinkLoss::Refused }, 2);
+                self.connect(peer, pnn);
             }
         }
     }
@@ -232,6 +244,11 @@ impl World {
             }
             Event::Input { to, input } if self.life(to.0) == Some(to.1) => self.input(to.0, input),
             Event::Input { .. } => {}
+            Event::Dial { from, to } => {
+                if self.life(from.0) == Some(from.1) && !self.nodes.contains_key(&to) {
+                    self.connect(from.0, to);
+                }
+            }
         }
     }
 
@@ -284,6 +301,8 @@ impl World {
         }
         let Some(peer) = self.nodes.get(&right) else {
             let how = LinkLoss::Refused;
+            let life = self.life(left).unwrap();
+            self.at(50, Event::Dial { from: (left, life), to: right });
             return self.input_later(left, Input::LinkDown { peer: right, how }, 1);
         };
         let up = |peer, incarnation| Input::LinkUp { peer, incarnation };
