@@ -312,8 +312,8 @@ mod tests {
     #[test]
     fn a_program_may_make_the_list_whatever_its_status() {
         let scratch = Scratch::new();
-        let script = scratch.script("nodes", "echo 10.0.0.1; echo \"$1\"; exit 3");
-        let text = format!("!{} 10.0.0.2", script.display());
+        let script = scratch.file("nodes", "echo 10.0.0.1; echo \"$1\"; exit 3");
+        let text = format!("!/bin/sh {} 10.0.0.2", script.display());
         let mut problems = Problems::default();
         let source = FileOrCommand::parse(text.as_ref()).unwrap();
         assert_eq!(Nodes::load(&source, &mut problems).count(), 2);

@@ -4,7 +4,6 @@
 use bateria_engine::cluster_lock::{Attempt, ClusterLock, LockConfig, LockEvent, LockTiming};
 use bateria_engine::command_line::FileOrCommand;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -168,7 +167,7 @@ fn output_after_the_status_is_read_and_ignored() {
 fn a_helper_that_never_answers_is_given_up() {
     let scratch = Scratch::new();
     let path = scratch.script("exec sleep 1000");
-    let source = FileOrCommand::parse(format!("!{}", path.display()).as_ref()).unwrap();
+    let source = FileOrCommand::parse(format!("!/bin/sh {}", path.display()).as_ref()).unwrap();
     let timing = LockTiming { take_limit: Duration::from_millis(50), ..timing() };
     let mut lock = Lock::on(source, timing);
     assert_eq!(lock.attempt(), LockEvent::TimedOut);
@@ -194,7 +193,7 @@ fn a_release_right_after_taking_leaves_nothing_behind() {
 fn helpers_get_their_environment() {
     let scratch = Scratch::new();
     let path = scratch.script("printf \"$CTDB_BASE\"; exec sleep 1000");
-    let source = FileOrCommand::parse(format!("!{}", path.display()).as_ref()).unwrap();
+    let source = FileOrCommand::parse(format!("!/bin/sh {}", path.display()).as_ref()).unwrap();
     let environment = vec![("CTDB_BASE", "0".into())];
     let config = LockConfig { environment, timing: timing(), ..LockConfig::new(source) };
     let mut lock = Lock::with(config);
@@ -221,7 +220,10 @@ impl Lock {
 
     fn on_script(scratch: &Scratch, text: &str) -> Self {
         let path = scratch.script(text);
-        Self::on(FileOrCommand::parse(format!("!{}", path.display()).as_ref()).unwrap(), timing())
+        Self::on(
+            FileOrCommand::parse(format!("!/bin/sh {}", path.display()).as_ref()).unwrap(),
+            timing(),
+        )
     }
 
     /// The event of a new attempt.
@@ -305,11 +307,12 @@ impl Scratch {
         self.0.join(name)
     }
 
+    /// A script for `/bin/sh`. Not made executable: a test that starts a process at this moment
+    /// may have the new file open for writing, and then it cannot be executed.
     fn script(&self, text: &str) -> PathBuf {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let path = self.path(&format!("script.{}", SERIAL.fetch_add(1, Ordering::Relaxed)));
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, text).unwrap();
         path
     }
 }
