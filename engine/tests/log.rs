@@ -1,5 +1,4 @@
 //! The log of a whole process. There is one per process, so this is one test.
-#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 use bateria_engine::log::{LogFault, LogLevel, LogLocation, OpenLog};
 use std::path::PathBuf;
