@@ -4,6 +4,7 @@ use crate::area::Area;
 use crate::error::TdbError;
 use crate::flags::TdbFlags;
 use crate::hash::HashKind;
+use crate::keys::Position;
 use crate::lock_table::LockTable;
 use crate::mutex_area::MutexArea;
 use crate::transaction::TransactionState;
@@ -31,6 +32,7 @@ pub struct Tdb {
     pub(crate) read_only: bool,
     pub(crate) locks: LockTable,
     pub(crate) transaction: Option<Box<TransactionState>>,
+    pub(crate) position: Position,
     /// Kept between operations, so that they allocate nothing.
     pub(crate) scratch: Vec<u8>,
 }

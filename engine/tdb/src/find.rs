@@ -20,6 +20,34 @@ pub(crate) struct Found {
     pub(crate) record: RecordHeader,
 }
 
+/// The data of a record, still in the file. Other processes can write there, so bytes are copied
+/// out before they are judged.
+#[derive(Debug)]
+pub struct RecordData<'a> {
+    tdb: &'a mut Tdb,
+    offset: u32,
+    size: u32,
+}
+
+impl RecordData<'_> {
+    #[must_use]
+    pub fn size_bytes(&self) -> u32 {
+        self.size
+    }
+
+    /// Copies `target.len()` bytes from `at` on.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when the data ends before; `Corrupt` when the file is truncated meanwhile.
+    pub fn read(&mut self, at: u32, target: &mut [u8]) -> Result<(), TdbError> {
+        if u64::from(at) + target.len() as u64 > u64::from(self.size) {
+            return Err(self.tdb.invalid("the record's data ends before"));
+        }
+        self.tdb.read_at(self.offset + at, target)
+    }
+}
+
 impl LoopGuard {
     pub(crate) fn new(first: u32) -> Self {
         Self { slow: first, advance: false }
@@ -63,6 +91,25 @@ impl Tdb {
     /// As `fetch`.
     pub fn exists(&mut self, key: &[u8]) -> Result<bool, TdbError> {
         self.with_key(key, |_, found| Ok(found.is_some()))
+    }
+
+    /// Shows the data to `look` where it lies, without copying it first; `None` if there is no such
+    /// record. The chain stays locked meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As `fetch`.
+    pub fn parse<T>(
+        &mut self,
+        key: &[u8],
+        look: impl FnOnce(&mut RecordData<'_>) -> T,
+    ) -> Result<Option<T>, TdbError> {
+        self.with_key(key, |tdb, found| {
+            let Some(found) = found else { return Ok(None) };
+            let offset = tdb.data_at(found.offset, &found.record)?;
+            tdb.ensure(offset, u64::from(found.record.data_len))?;
+            Ok(Some(look(&mut RecordData { tdb, offset, size: found.record.data_len })))
+        })
     }
 
     /// Copies up to `head.len()` first bytes of the data into `head` and returns the length of

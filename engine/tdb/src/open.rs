@@ -7,6 +7,7 @@ use crate::flags::TdbFlags;
 use crate::header::{
     HASH_SIZE_DEFAULT, HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault, data_start,
 };
+use crate::keys::Position;
 use crate::lock_table::LockTable;
 use crate::mutex_area::{Mutex, MutexArea, mutex_area_size};
 use crate::range_lock::{self, ACTIVE, ALL_RECORDS, Attempt, LockKind, OPEN, Wait};
@@ -118,6 +119,7 @@ impl Tdb {
             read_only: self.read_only,
             locks: LockTable::default(),
             transaction: None,
+            position: Position::default(),
             scratch: Vec::new(),
         })
     }
@@ -210,6 +212,7 @@ impl Opener<'_> {
             read_only: self.options.read_only,
             locks: LockTable::default(),
             transaction: None,
+            position: Position::default(),
             scratch: Vec::new(),
         };
         let unowned = tdb.roll_back()?;
@@ -403,6 +406,7 @@ fn in_memory(path: Arc<Path>, options: &OpenOptions, flags: TdbFlags) -> Result<
         read_only: false,
         locks: LockTable::default(),
         transaction: None,
+        position: Position::default(),
         scratch: Vec::new(),
     })
 }

@@ -15,10 +15,8 @@ impl Tdb {
         let read = match &self.transaction {
             Some(transaction) => transaction.read(&self.area, SEQUENCE_NUMBER, &mut bytes),
             None => match self.area.word(SEQUENCE_NUMBER) {
-                Some(word) => {
-                    bytes = word.load(Ordering::SeqCst).to_ne_bytes();
-                    Ok(())
-                }
+                // In a file of the other byte order the raw word counts, as in libtdb.
+                Some(word) => return word.load(Ordering::SeqCst),
                 None => self.area.read_known(SEQUENCE_NUMBER, &mut bytes),
             },
         };
@@ -36,7 +34,6 @@ impl Tdb {
             return self.bump_plainly();
         }
         if let Some(word) = self.area.word(SEQUENCE_NUMBER) {
-            // In a file of the other byte order the raw word is counted, as libtdb does.
             word.fetch_add(1, Ordering::SeqCst);
             return self.area.check_truncation(SEQUENCE_NUMBER);
         }
