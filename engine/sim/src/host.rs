@@ -1,0 +1,69 @@
+//! A machine room's view of a node: clock, disk, power, and the process that runs on it.
+
+use crate::clock::Clock;
+use bateria_core::cluster::{Capabilities, Cluster, Input, Micros, Vote};
+use bateria_wire::{NodeFlags, Pnn};
+use std::collections::VecDeque;
+
+#[derive(Debug)]
+pub struct Host {
+    pub pnn: Pnn,
+    pub clock: Clock,
+    /// Without power, nothing answers, not even with a refusal.
+    pub powered: bool,
+    /// The vote on disk.
+    pub vote: Option<Vote>,
+    /// Writes reach the disk one after the other.
+    pub disk_idle_at: Micros,
+    pub process: Option<Process>,
+    pub lives: u64,
+    /// What the administrator has set; a restart forgets flags, not capabilities.
+    pub flags: NodeFlags,
+    pub capabilities: Capabilities,
+}
+
+/// One run of the daemon.
+#[derive(Debug)]
+pub struct Process {
+    pub machine: Cluster,
+    pub life: u64,
+    /// SIGSTOP: sockets and timers fill, nothing is read.
+    pub stopped: bool,
+    /// What arrived meanwhile, in order.
+    pub inbox: VecDeque<Input>,
+    /// The latest alarm; earlier ones are void.
+    pub alarm_serial: u64,
+}
+
+impl Host {
+    #[must_use]
+    pub fn new(pnn: Pnn, clock: Clock) -> Self {
+        Self {
+            pnn,
+            clock,
+            powered: true,
+            vote: None,
+            disk_idle_at: Micros(0),
+            process: None,
+            lives: 0,
+            flags: NodeFlags::UNHEALTHY,
+            capabilities: Capabilities::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn life(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.life)
+    }
+
+    /// The machine, if its process runs.
+    #[must_use]
+    pub fn machine(&self) -> Option<&Cluster> {
+        self.process.as_ref().map(|process| &process.machine)
+    }
+
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.stopped)
+    }
+}
