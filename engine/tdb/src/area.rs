@@ -140,10 +140,10 @@ impl Area {
             });
         };
         match &self.backing {
-            // SAFETY: the range ends within `size`, which the file had when it was last asked and
-            // which the mapping covers; source and target cannot overlap, because the target is a
-            // Rust allocation.
             Backing::Mapped(map, _) => {
+                // SAFETY: the range ends within `size`, which the file had when it was last asked and
+                // which the mapping covers; source and target cannot overlap, because the target is a
+                // Rust allocation.
                 unsafe {
                     std::ptr::copy_nonoverlapping(
                         map.as_ptr().add(start),
@@ -166,9 +166,9 @@ impl Area {
         self.ensure(offset, want.len() as u64)?;
         let start = offset as usize;
         match &self.backing {
-            // SAFETY: the range lies within the mapping (`ensure`), `want` is as long; the
-            // comparison is done by the C library, which assumes nothing about who else writes.
             Backing::Mapped(map, _) => {
+                // SAFETY: the range lies within the mapping (`ensure`), `want` is as long; the
+                // comparison is done by the C library, which assumes nothing about who else writes.
                 let equal = unsafe {
                     libc::memcmp(map.as_ptr().add(start).cast(), want.as_ptr().cast(), want.len())
                 } == 0;
@@ -195,9 +195,9 @@ impl Area {
             journal.push(crate::fake_disk::Event::Write(offset, source.to_vec()));
         }
         match &mut self.backing {
-            // SAFETY: the range lies within the writable mapping (`ensure`), and the source is
-            // Rust memory outside it. Who may write these bytes is settled by the chain locks.
             Backing::Mapped(map, _) => {
+                // SAFETY: the range lies within the writable mapping (`ensure`), and the source is
+                // Rust memory outside it. Who may write these bytes is settled by the chain locks.
                 unsafe {
                     std::ptr::copy_nonoverlapping(
                         source.as_ptr(),

@@ -198,14 +198,12 @@ impl Tdb {
             }
             Kind::RecoveryIdle | Kind::RecoveryArmed if offset == recovery_start => {
                 let next = record.total().and_then(|total| offset.checked_add(total));
-                match next.filter(|next| *next <= end) {
-                    Some(next) => Ok(Some(next)),
-                    None => {
-                        let rule = "the recovery area ends outside the file";
-                        report.add(offset, rule, Advice::Rescue);
-                        Ok(None)
-                    }
+                let next = next.filter(|next| *next <= end);
+                if next.is_none() {
+                    let rule = "the recovery area ends outside the file";
+                    report.add(offset, rule, Advice::Rescue);
                 }
+                Ok(next)
             }
             Kind::RecoveryIdle | Kind::Pad => {
                 let next = links.next_known(self, offset, recovery_start).unwrap_or(end);

@@ -46,9 +46,8 @@ impl Tdb {
         for (index, chain) in chains.iter().enumerate() {
             let outcome = match self.try_lock_chain(*chain) {
                 Ok(Attempt::Locked) => continue,
-                Ok(Attempt::Busy) => Ok(Some(*chain)),
                 // A recovery runs without locks; whoever waits for this chain starts it.
-                Err(TdbError::RecoveryNeeded { .. }) => Ok(Some(*chain)),
+                Ok(Attempt::Busy) | Err(TdbError::RecoveryNeeded { .. }) => Ok(Some(*chain)),
                 Err(error) => Err(error),
             };
             for locked in &chains[..index] {

@@ -58,13 +58,16 @@ pub fn restore_into(
     Ok(reader.record)
 }
 
+/// Key and data.
+type Record = (Vec<u8>, Vec<u8>);
+
 struct Reader<'a> {
     input: &'a mut dyn BufRead,
     record: u64,
 }
 
 impl Reader<'_> {
-    fn next_record(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, TransferError> {
+    fn next_record(&mut self) -> Result<Option<Record>, TransferError> {
         let mut line = Vec::new();
         (&mut *self.input).take(LINE_SIZE_MAX).read_until(b'\n', &mut line)?;
         if line.is_empty() {

@@ -116,7 +116,7 @@ mod tests {
         // A process has grown the file and died.
         tdb.area.grow(8192).unwrap();
         assert_eq!(tdb.check().unwrap().unowned_bytes, 8192);
-        tdb.store(b"b", &[&[1; 50_000]], StoreMode::Insert).unwrap();
+        tdb.store(b"b", &[&vec![1; 50_000]], StoreMode::Insert).unwrap();
         let report = tdb.check().unwrap();
         assert!(report.is_clean() && report.unowned_bytes == 0, "{report:?}");
     }

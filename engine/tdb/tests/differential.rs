@@ -3,6 +3,8 @@
 //!
 //! A failing case is shrunk and printed. `PROPTEST_CASES=10000` makes a long run of it.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod libtdb;
 
 use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};

@@ -1,5 +1,7 @@
 //! Our check and summary against libtdb's, on sound and on damaged files.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 mod libtdb;
 
 use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbFlags};

@@ -63,6 +63,7 @@ unsafe impl Send for Functions {}
 // SAFETY: as above; they are only called, never changed.
 unsafe impl Sync for Functions {}
 
+#[expect(clippy::missing_transmute_annotations, reason = "the fields name the types")]
 fn functions() -> &'static Functions {
     static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
     FUNCTIONS.get_or_init(|| {
@@ -139,8 +140,8 @@ impl Original {
         flags: u32,
         open_flags: i32,
     ) -> Result<Self, i32> {
-        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
-        let flags = c_int::try_from(flags).unwrap();
+        let name = CString::new(path.as_os_str().as_bytes()).expect("paths have no NUL");
+        let flags = c_int::try_from(flags).expect("flags are small");
         // SAFETY: a NUL-terminated name, which libtdb copies.
         let handle =
             unsafe { (functions().open)(name.as_ptr(), hash_size, flags, open_flags, 0o600) };

@@ -74,6 +74,6 @@ impl Control {
     fn word(&self, index: usize) -> &AtomicU64 {
         assert!(index < WORDS);
         // SAFETY: inside the mapping (asserted), aligned, and only accessed as atomics.
-        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().cast::<u64>().add(index)) }
+        unsafe { AtomicU64::from_ptr(self.0.as_mut_ptr().add(index * 8).cast()) }
     }
 }
