@@ -141,11 +141,12 @@ impl Readiness {
     }
 
     /// The start failed: lets the caller end with this code and print the text. In the foreground
-    /// it is printed here. Returns the code to end with.
+    /// the log has said it, or it is printed here when there is no log yet. Returns the code to
+    /// end with.
     #[must_use]
     pub fn failed(mut self, exit_code: u8, text: &str) -> ExitCode {
         assert!(exit_code != 0, "0 is success");
-        if self.caller.is_none() {
+        if self.caller.is_none() && !tracing::dispatcher::has_been_set() {
             eprintln!("{text}");
         }
         self.report(exit_code, text);

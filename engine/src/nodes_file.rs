@@ -51,7 +51,8 @@ impl Nodes {
         let (name, text) = match source {
             FileOrCommand::File(path) => {
                 let text = config_file::read_if_present(path);
-                (path.as_path(), text.and_then(|text| text.ok_or(io::ErrorKind::NotFound.into())))
+                let absent = || rustix::io::Errno::NOENT.into();
+                (path.as_path(), text.and_then(|text| text.ok_or_else(absent)))
             }
             FileOrCommand::Command(line) => {
                 (Path::new(&line.program), output_of(line, COMMAND_LIMIT))
@@ -61,7 +62,7 @@ impl Nodes {
         match text {
             Ok(text) => Self::parse(&text, default_port(), &mut complaints),
             Err(error) => {
-                complaints.error_of_file(format!("Failed to read nodes list: {error}"));
+                complaints.error_of_file(format!("Failed to read nodes file: {error}"));
                 Self::default()
             }
         }
@@ -72,6 +73,7 @@ impl Nodes {
     pub fn parse(text: &[u8], port: u16, complaints: &mut Complaints<'_>) -> Self {
         let mut nodes = Vec::new();
         let mut first_of: BTreeMap<SocketAddr, Pnn> = BTreeMap::new();
+        let mut broken = false;
         for (line, text) in (1_u32..).zip(text.split(|byte| *byte == b'\n')) {
             let text = text.trim_ascii();
             if text.is_empty() {
@@ -101,13 +103,14 @@ impl Nodes {
                     Err(reason) => {
                         let text = String::from_utf8_lossy(text);
                         complaints.error(line, format!("Invalid IP address \"{text}\": {reason}"));
+                        broken = true;
                         Node::deleted(pnn, port, line)
                     }
                 },
             });
         }
-        if first_of.is_empty() {
-            complaints.error_of_file("No nodes available - is the nodes list empty?");
+        if nodes.iter().all(|node| node.deleted) && !broken {
+            complaints.error_of_file("No nodes available - is the nodes file empty?");
         }
         Self { nodes }
     }

@@ -26,7 +26,7 @@ pub enum OwnNodeFault {
         "Unable to bind to any of the node addresses - giving up (last one: {address}: {error})"
     )]
     NoneBindable { address: SocketAddr, error: io::Error },
-    #[error("No nodes available to attempt bind to - is the nodes list empty?")]
+    #[error("No nodes available to attempt bind to - is the nodes file empty?")]
     NoNodes,
 }
 
