@@ -17,10 +17,7 @@ impl Tdb {
     pub fn list(&mut self, out: &mut dyn Write) -> Result<(), TransferError> {
         self.refresh_size()?;
         for chain in (0..self.hash_size).map(Chain) {
-            if self.read_u32(chain.head())? != 0 {
-                writeln!(out, "hash={}", chain.0)?;
-                self.list_records(out, chain.head(), i64::from(chain.0))?;
-            }
+            self.list_records(out, chain.head(), i64::from(chain.0))?;
         }
         writeln!(out, "freelist:")?;
         self.list_records(out, FREE_LIST_HEAD, -1)
@@ -60,6 +57,9 @@ impl Tdb {
         hash: i64,
     ) -> Result<(), TransferError> {
         let mut offset = self.read_u32(head)?;
+        if offset != 0 {
+            writeln!(out, "hash={hash}")?;
+        }
         let mut guard = LoopGuard::new(offset);
         while offset != 0 {
             let record = match self.read_record(offset) {
