@@ -23,6 +23,7 @@ use crate::paths::Paths;
 use crate::pid_file::PidFile;
 use crate::problem::{Problems, Severity};
 use crate::settings::{Poll, QuorumRule, Settings};
+use crate::shard::Shard;
 use crate::shard::chain_waits::ChainWaits;
 use crate::shard::disk_jobs::DiskJobs;
 use crate::shard::frames::Unattached;
@@ -33,12 +34,9 @@ use crate::shard::relays::Relays;
 use crate::shard::seqnum::SequenceNumbers;
 use crate::shard::store::Store;
 use crate::shard::walks::Walks;
-use crate::shard::Shard;
 use crate::shared::{Node, Shared};
 use crate::tunables;
-use bateria_core::cluster::{
-    Capabilities, Cluster, Config, Micros, NodeConfig, Quorum, Timing,
-};
+use bateria_core::cluster::{Capabilities, Cluster, Config, Micros, NodeConfig, Quorum, Timing};
 use bateria_core::persistent::{self, Persistent};
 use bateria_core::record::{self, Records};
 use bateria_ring::mailbox::{self, MailboxReceiver, MailboxSender};
@@ -59,7 +57,7 @@ use std::time::Duration;
 const EXIT_SOCKET: u8 = 10;
 const EXIT_FAILURE: u8 = 1;
 /// The caller of the daemon waits so long for it to accept clients.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
+const START_TIME_MAX: Duration = Duration::from_mins(1);
 /// Messages that wait for a thread before their senders keep them.
 const MAILBOX_CAPACITY: usize = 16 * 1024;
 /// Adaptive polling looks for new work for about the time that waking up takes.
@@ -67,6 +65,7 @@ const POLL_TIME: Duration = Duration::from_micros(50);
 
 /// All that is read before the daemon begins.
 struct Configuration {
+    interactive: bool,
     paths: Paths,
     options: Options,
     settings: Settings,
@@ -90,8 +89,7 @@ pub fn run(interactive: bool) -> ExitCode {
         problems.iter().for_each(|problem| eprintln!("{problem}"));
         return ExitCode::from(EXIT_FAILURE);
     }
-    let location =
-        if interactive { LogLocation::Stderr } else { options.logging.location.clone() };
+    let location = if interactive { LogLocation::Stderr } else { options.logging.location.clone() };
     let log = match OpenLog::open(&location, &paths.host_in_log) {
         Ok(log) => log,
         Err(fault) => return complain(&fault.to_string()),
@@ -106,7 +104,7 @@ pub fn run(interactive: bool) -> ExitCode {
             Err(fault) => return complain(&fault.to_string()),
         }
     };
-    let configuration = Configuration { paths, options, settings, nodes, tunables };
+    let configuration = Configuration { interactive, paths, options, settings, nodes, tunables };
     start(configuration, log, readiness, &problems)
 }
 
@@ -123,7 +121,9 @@ fn start(
     problems: &Problems,
 ) -> ExitCode {
     // Before the first other thread starts: all of them leave signals to the control thread.
-    let signals = bateria_ring::signal_descriptor(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP]);
+    // Some scripts send SIGUSR1, which ctdbd ignores; it is read and forgotten.
+    let wanted = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
+    let signals = bateria_ring::signal_descriptor(&wanted);
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => return readiness.failed(EXIT_FAILURE, &format!("signals: {error}")),
@@ -150,18 +150,21 @@ fn start(
         Ok(pid_file) => pid_file,
         Err(fault) => return fail(readiness, PidFile::EXIT_CODE, &fault.to_string()),
     };
-    let own = match OwnNode::find(&configuration.nodes, configuration.options.cluster.node_address) {
+    let own = match OwnNode::find(&configuration.nodes, configuration.options.cluster.node_address)
+    {
         Ok(own) => own,
         Err(fault) => return fail(readiness, EXIT_FAILURE, &fault.to_string()),
     };
     let clients = match bind_socket(paths) {
         Ok(clients) => clients,
         Err(error) => {
-            let text = format!("Unable to bind on ctdb socket '{}': {error}", paths.socket.display());
+            let text =
+                format!("Unable to bind on ctdb socket '{}': {error}", paths.socket.display());
             return fail(readiness, EXIT_SOCKET, &text);
         }
     };
-    let outcome = serve(&configuration, log, own, clients, signals, readiness);
+    let outcome = serve(&configuration, log.clone(), own, clients, signals, readiness);
+    let _ = log.flush(Duration::from_secs(1));
     drop(pid_file);
     outcome
 }
@@ -187,6 +190,7 @@ fn bind_socket(paths: &Paths) -> std::io::Result<OwnedFd> {
     Ok(listener.into())
 }
 
+#[expect(clippy::too_many_lines, reason = "each part once, in the order of their making")]
 fn serve(
     configuration: &Configuration,
     log: Arc<Log>,
@@ -195,7 +199,7 @@ fn serve(
     signals: OwnedFd,
     readiness: Readiness,
 ) -> ExitCode {
-    let Configuration { paths, options, settings, nodes, tunables } = configuration;
+    let Configuration { paths, options, settings, nodes, tunables, .. } = configuration;
     let layout = ShardLayout::new(
         &Usable::of_process(),
         settings.engine.shards,
@@ -233,7 +237,7 @@ fn serve(
         cluster_lock: lock_text,
         nodes_list: options.cluster.nodes_list.clone(),
         incarnation,
-        tunables: tunables.clone(),
+        tunables: *tunables,
         view: cluster.view().clone(),
         log: log.clone(),
     }));
@@ -264,28 +268,24 @@ fn serve(
         Ok(started) => started,
         Err(text) => return fail(readiness, EXIT_FAILURE, &text),
     };
-    let doors = Doors::new(&mut ring, OpenDoors {
-        clients,
-        peers: own.listener.into(),
-        signals,
-        stdin: paths.test_mode.then(daemonize::stdin_pipe).flatten(),
-        hello_size_bytes: hello::hello_size_bytes(&shared),
-        clients_count_max: limits.clients_count_max as usize,
-    });
+    let doors = Doors::new(
+        &mut ring,
+        OpenDoors {
+            clients,
+            peers: own.listener.into(),
+            signals,
+            stdin: paths.test_mode.then(daemonize::stdin_pipe).flatten(),
+            hello_size_bytes: hello::hello_size_bytes(&shared),
+            clients_count_max: limits.clients_count_max as usize,
+        },
+    );
     let doors = match doors {
         Ok(doors) => doors,
         Err(error) => return fail(readiness, EXIT_FAILURE, &error.to_string()),
     };
-    let lock = match options.cluster.lock.as_ref().map(|lock| {
-        let sender = control_sender.clone();
-        let config = LockConfig::new(lock.source.clone());
-        ClusterLock::spawn(config, move |attempt, event| {
-            control::tell(&sender, ControlMail::Lock(attempt, event));
-        })
-    }) {
-        None => None,
-        Some(Ok(lock)) => Some(lock),
-        Some(Err(error)) => return fail(readiness, EXIT_FAILURE, &error.to_string()),
+    let lock = match spawn_lock(configuration, &control_sender) {
+        Ok(lock) => lock,
+        Err(error) => return fail(readiness, EXIT_FAILURE, &error.to_string()),
     };
     let control = Control {
         links: Links::new(shared.clone()),
@@ -323,6 +323,23 @@ fn serve(
     }
 }
 
+fn spawn_lock(
+    configuration: &Configuration,
+    control: &MailboxSender<ControlMail>,
+) -> std::io::Result<Option<ClusterLock>> {
+    let Configuration { interactive, paths, options, settings, .. } = configuration;
+    let Some(lock) = &options.cluster.lock else { return Ok(None) };
+    let mut config = LockConfig::new(lock.source.clone());
+    config.environment = options.script_environment(paths, *interactive);
+    let stall_limit_ms = u64::from(settings.cluster.lock_stall_limit_ms);
+    config.timing.stall_limit = (stall_limit_ms > 0).then(|| Duration::from_millis(stall_limit_ms));
+    let sender = control.clone();
+    let lock = ClusterLock::spawn(config, move |attempt, event| {
+        control::tell(&sender, ControlMail::Lock(attempt, event));
+    });
+    lock.map(Some)
+}
+
 /// Differs for each start: peers tell by it that all earlier promises are void.
 fn new_incarnation() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -343,8 +360,7 @@ fn cluster_config(
         (None, QuorumRule::None) => Quorum::None,
     };
     let lock_text = options.cluster.lock.as_ref().map(|lock| lock.text.as_encoded_bytes());
-    let settings_crc32c =
-        crc32c::crc32c_append(quorum as u32, lock_text.unwrap_or_default());
+    let settings_crc32c = crc32c::crc32c_append(quorum as u32, lock_text.unwrap_or_default());
     let mut flags = NodeFlags::UNHEALTHY;
     flags.set(NodeFlags::STOPPED, options.legacy.start_as_stopped);
     flags.set(NodeFlags::PERMANENTLY_DISABLED, options.legacy.start_as_disabled);
@@ -421,7 +437,7 @@ fn start_shards(layout: &ShardLayout, plan: &ShardPlan) -> Result<Started, Strin
             }
             let Ok(post) = post.recv() else { return };
             let index = u32::try_from(index).expect("shards are limited");
-            if let Err(error) = plan.shard(index, ring, post).run() {
+            if let Err(error) = plan.build(index, ring, post).run() {
                 // Without one of its shards a daemon answers some clients and not others.
                 tracing::error!("shard {index}: its ring failed: {error}; the daemon ends");
                 std::process::exit(1);
@@ -458,11 +474,10 @@ impl ShardPlan {
         }
     }
 
-    fn shard(self, index: u32, ring: Ring, post: Post) -> Shard {
-        let shared = self.shared;
-        let (me, shards_count) = (shared.me, shared.shards_count);
+    fn build(self, index: u32, ring: Ring, post: Post) -> Shard {
+        let (me, shards_count) = (self.shared.me, self.shared.shards_count);
         let mailbox = post.shards[index as usize].clone();
-        let peers = (0..shared.addresses.len())
+        let peers = (0..self.shared.addresses.len())
             .map(|node| Pnn(u32::try_from(node).expect("nodes are limited")))
             .filter(|node| *node != me);
         let settings = record::Settings {
@@ -476,7 +491,7 @@ impl ShardPlan {
             relays: Relays::new(peers),
             pushes: Pushes::default(),
             io: Io {
-                lanes: Lanes::new(shared.clone(), index),
+                lanes: Lanes::new(self.shared.clone(), index),
                 index,
                 ring,
                 clients: Slab::new(),
@@ -486,7 +501,7 @@ impl ShardPlan {
                 chains_wanted: Vec::new(),
                 pushes_answered: Vec::new(),
                 packet: Vec::new(),
-                shared,
+                shared: self.shared,
             },
             inbox: post.inbox,
             records: Records::new(settings),
@@ -508,4 +523,3 @@ impl ShardPlan {
         shard
     }
 }
-

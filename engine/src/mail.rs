@@ -15,56 +15,151 @@ use std::sync::Arc;
 /// To a shard.
 pub(crate) enum ShardMail {
     /// A client has connected.
-    Client { fd: OwnedFd, pid: i32 },
+    Client {
+        fd: OwnedFd,
+        pid: i32,
+    },
     /// A peer's shard has connected; it sends, we receive.
-    LaneIn { fd: OwnedFd, peer: Pnn, incarnation: u64 },
+    LaneIn {
+        fd: OwnedFd,
+        peer: Pnn,
+        incarnation: u64,
+    },
     /// A peer can be reached, or cannot any more.
-    PeerUp { peer: Pnn, incarnation: u64 },
-    PeerDown { peer: Pnn },
+    PeerUp {
+        peer: Pnn,
+        incarnation: u64,
+    },
+    PeerDown {
+        peer: Pnn,
+    },
     /// Queries about processes of these nodes may be answered "does not exist".
-    Harmless { peers: Vec<Pnn> },
+    Harmless {
+        peers: Vec<Pnn>,
+    },
 
     /// A database is attached; the handle is this shard's own, `jobs_handle` that of the jobs of
     /// a persistent database which this shard serves.
-    Attached { info: Arc<DatabaseInfo>, handle: Box<Tdb>, jobs_handle: Option<Box<Tdb>> },
+    Attached {
+        info: Arc<DatabaseInfo>,
+        handle: Box<Tdb>,
+        jobs_handle: Option<Box<Tdb>>,
+    },
 
     /// A call of another shard's client, for a record of this shard.
-    Call { db: DbId, caller: Caller, function: Function, key: OwnedKey },
+    Call {
+        db: DbId,
+        caller: Caller,
+        function: Function,
+        key: OwnedKey,
+    },
     /// Its end.
-    CallDone { caller: Caller, result: CallResult },
+    CallDone {
+        caller: Caller,
+        result: CallResult,
+    },
     /// A session of another shard has ended.
-    SessionGone { session: SessionId },
-    ScheduleDeletion { db: DbId, key: OwnedKey },
+    SessionGone {
+        session: SessionId,
+    },
+    ScheduleDeletion {
+        db: DbId,
+        key: OwnedKey,
+    },
     /// A frame that reached another shard.
-    Record { from: Pnn, generation: Generation, db: DbId, key: OwnedKey, op: RecordOp, body: Box<[u8]> },
-    Report { from: Pnn, generation: Generation, db: DbId, op: ReportOp, bulk: Arc<[u8]> },
-    Persistent { from: Pnn, generation: Generation, db: DbId, op: bateria_wire::head::PersistentOp, bulk: Box<[u8]> },
+    Record {
+        from: Pnn,
+        generation: Generation,
+        db: DbId,
+        key: OwnedKey,
+        op: RecordOp,
+        body: Box<[u8]>,
+    },
+    Report {
+        from: Pnn,
+        generation: Generation,
+        db: DbId,
+        op: ReportOp,
+        bulk: Arc<[u8]>,
+    },
+    Persistent {
+        from: Pnn,
+        generation: Generation,
+        db: DbId,
+        op: bateria_wire::head::PersistentOp,
+        bulk: Box<[u8]>,
+    },
     /// A client's transaction.
-    Commit { db: DbId, caller: Caller, buffer: Box<[u8]> },
+    Commit {
+        db: DbId,
+        caller: Caller,
+        buffer: Box<[u8]>,
+    },
     /// Its end.
-    CommitDone { caller: Caller, status: i32, error_text: String },
+    CommitDone {
+        caller: Caller,
+        status: i32,
+        error_text: String,
+    },
     /// A worker thread has finished a job on a persistent database.
-    JobDone { db: DbId, job: JobId, outcome: Outcome },
+    JobDone {
+        db: DbId,
+        job: JobId,
+        outcome: Outcome,
+    },
 
     /// A whole packet for a session of this shard.
-    Deliver { session: SessionId, packet: Arc<[u8]> },
+    Deliver {
+        session: SessionId,
+        packet: Arc<[u8]>,
+    },
     /// The answer to a control that was not answered at once.
-    Answer { origin: Origin, reply: ControlReply },
+    Answer {
+        origin: Origin,
+        reply: ControlReply,
+    },
     /// A worker thread holds the chain's lock for this shard's handle.
-    ChainGranted { db: DbId, chain: u32 },
+    ChainGranted {
+        db: DbId,
+        chain: u32,
+    },
     /// A worker thread has walked a slice of this shard's chains.
-    Walked { visit: u64, batch: WalkBatch },
+    Walked {
+        visit: u64,
+        batch: WalkBatch,
+    },
     /// A frame of a walk that reached another shard.
-    Traverse { from: Pnn, db: DbId, walk: u64, op: bateria_wire::head::TraverseOp, bulk: Box<[u8]> },
+    Traverse {
+        from: Pnn,
+        db: DbId,
+        walk: u64,
+        op: bateria_wire::head::TraverseOp,
+        bulk: Box<[u8]>,
+    },
     /// A copy that another node pushes to this one (`PushRecord`).
-    StoreCopy { origin: Origin, payload: Box<[u8]> },
+    StoreCopy {
+        origin: Origin,
+        payload: Box<[u8]>,
+    },
     /// The sequence number of a database changed on another node.
-    SequenceChanged { db: DbId },
+    SequenceChanged {
+        db: DbId,
+    },
 
     /// Frames of older generations end; answered with `ControlMail::Quiesced`.
-    Quiesce { generation: Generation, members: Vec<Pnn> },
-    Rebuild { map: VnnMap, members: Vec<Pnn>, contributors: Vec<Pnn>, wipe: bool },
-    Committed { generation: Generation },
+    Quiesce {
+        generation: Generation,
+        members: Vec<Pnn>,
+    },
+    Rebuild {
+        map: VnnMap,
+        members: Vec<Pnn>,
+        contributors: Vec<Pnn>,
+        wipe: bool,
+    },
+    Committed {
+        generation: Generation,
+    },
     /// Disconnect all clients; answered with `ControlMail::Fenced`.
     Fence,
     /// Tunables have changed.
@@ -76,25 +171,60 @@ pub(crate) enum ShardMail {
 /// To the control thread.
 pub(crate) enum ControlMail {
     /// A client or a peer wants a database.
-    Attach { origin: Origin, name: String, kind: bateria_wire::DbKind },
+    Attach {
+        origin: Origin,
+        name: String,
+        kind: bateria_wire::DbKind,
+    },
     /// The worker has opened the files.
-    Opened { name: String, outcome: Result<OpenedDatabase, String> },
+    Opened {
+        name: String,
+        outcome: Result<Box<OpenedDatabase>, String>,
+    },
     /// `ctdb recover` and everything else that needs a new generation.
-    RequestRecovery { reason: String },
-    SetCapability { origin: Origin, bit: u32, enabled: bool },
-    SetFlags { origin: Origin, set: bateria_wire::NodeFlags, clear: bateria_wire::NodeFlags },
+    RequestRecovery {
+        reason: String,
+    },
+    SetCapability {
+        origin: Origin,
+        bit: u32,
+        enabled: bool,
+    },
+    SetFlags {
+        origin: Origin,
+        set: bateria_wire::NodeFlags,
+        clear: bateria_wire::NodeFlags,
+    },
     Shutdown,
     /// A lane to a peer broke while it was in use.
-    LaneLost { peer: Pnn },
+    LaneLost {
+        peer: Pnn,
+    },
     /// A shard's answers.
-    Quiesced { shard: u32, generation: Generation },
-    Rebuilt { shard: u32, generation: Generation },
-    Settled { shard: u32, generation: Generation },
-    Fenced { shard: u32 },
+    Quiesced {
+        shard: u32,
+        generation: Generation,
+    },
+    Rebuilt {
+        shard: u32,
+        generation: Generation,
+    },
+    Settled {
+        shard: u32,
+        generation: Generation,
+    },
+    Fenced {
+        shard: u32,
+    },
     Lock(crate::cluster_lock::Attempt, crate::cluster_lock::LockEvent),
-    VotePersisted { term: u32, voted_for: Pnn },
+    VotePersisted {
+        term: u32,
+        voted_for: Pnn,
+    },
     /// This node's copy of a persistent database is broken.
-    CopyFailed { db: DbId },
+    CopyFailed {
+        db: DbId,
+    },
 }
 
 /// How a call ended.
@@ -121,8 +251,8 @@ pub(crate) enum Origin {
 /// A database's files, opened once and once more for each shard.
 pub(crate) struct OpenedDatabase {
     pub(crate) info: Arc<DatabaseInfo>,
-    pub(crate) handles: Vec<Box<Tdb>>,
-    pub(crate) jobs_handle: Option<Box<Tdb>>,
+    pub(crate) handles: Vec<Tdb>,
+    pub(crate) jobs_handle: Option<Tdb>,
 }
 
 /// What a slice of a walk found.

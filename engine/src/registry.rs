@@ -107,11 +107,11 @@ impl Registry {
     }
 
     pub(crate) fn add_client(&self, pid: u32, session: SessionId) {
-        self.lock(&self.clients).entry(pid).or_default().push(session);
+        lock(&self.clients).entry(pid).or_default().push(session);
     }
 
     pub(crate) fn remove_client(&self, pid: u32, session: SessionId) {
-        let mut clients = self.lock(&self.clients);
+        let mut clients = lock(&self.clients);
         if let Some(sessions) = clients.get_mut(&pid) {
             sessions.retain(|one| *one != session);
             if sessions.is_empty() {
@@ -122,16 +122,16 @@ impl Registry {
 
     /// The sessions of a process.
     pub(crate) fn sessions_of(&self, pid: u32) -> Vec<SessionId> {
-        self.lock(&self.clients).get(&pid).cloned().unwrap_or_default()
+        lock(&self.clients).get(&pid).cloned().unwrap_or_default()
     }
 
     pub(crate) fn clients_count(&self) -> usize {
-        self.lock(&self.clients).values().map(Vec::len).sum()
+        lock(&self.clients).values().map(Vec::len).sum()
     }
 
     /// False when the tunnel has a registrant already.
     pub(crate) fn register_tunnel(&self, tunnel: u64, session: SessionId) -> bool {
-        let mut tunnels = self.lock(&self.tunnels);
+        let mut tunnels = lock(&self.tunnels);
         let free = !tunnels.contains_key(&tunnel);
         if free {
             tunnels.insert(tunnel, session);
@@ -141,7 +141,7 @@ impl Registry {
 
     /// False when the session has not registered it.
     pub(crate) fn deregister_tunnel(&self, tunnel: u64, session: SessionId) -> bool {
-        let mut tunnels = self.lock(&self.tunnels);
+        let mut tunnels = lock(&self.tunnels);
         let own = tunnels.get(&tunnel) == Some(&session);
         if own {
             tunnels.remove(&tunnel);
@@ -150,19 +150,19 @@ impl Registry {
     }
 
     pub(crate) fn tunnel(&self, tunnel: u64) -> Option<SessionId> {
-        self.lock(&self.tunnels).get(&tunnel).copied()
+        lock(&self.tunnels).get(&tunnel).copied()
     }
 
     fn with<T>(&self, srvid: Srvid, work: impl FnOnce(&mut Stripe) -> T) -> T {
         let mixed = srvid.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
         let stripe = &self.stripes[usize::try_from(mixed).expect("6 bits")];
-        work(&mut self.lock(stripe))
+        work(&mut lock(stripe))
     }
+}
 
-    /// Nothing panics under these locks, so a poisoned one holds sound data.
-    fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> std::sync::MutexGuard<'a, T> {
-        mutex.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing panics under these locks, so a poisoned one holds sound data.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -152,6 +152,10 @@ pub struct Prepared {
     pub committed: u32,
     /// Highest generation whose rebuild the sender finished, committed or not.
     pub rebuilt: u32,
+    /// Highest generation whose rebuild it began.
+    pub entered: u32,
+    /// Highest generation that it prepared for as a member before this one.
+    pub prepared_before: u32,
     pub databases: Vec<DatabaseEntry>,
 }
 
@@ -232,6 +236,8 @@ impl ControlHead {
                 incarnation: prepared.incarnation.to_native(),
                 committed: prepared.committed.to_native(),
                 rebuilt: prepared.rebuilt.to_native(),
+                entered: prepared.entered.to_native(),
+                prepared_before: prepared.prepared_before.to_native(),
                 databases: databases(&prepared.databases)?,
             }),
             ArchivedControlHead::Rebuild(rebuild) => Self::Rebuild(Rebuild {
@@ -397,6 +403,8 @@ mod tests {
                 incarnation: 77,
                 committed: 1,
                 rebuilt: 8193,
+                entered: 8194,
+                prepared_before: 8195,
                 databases: databases.clone(),
             }),
             ControlHead::Rebuild(Rebuild {

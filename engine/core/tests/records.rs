@@ -2,6 +2,8 @@
 //! are held, frames that are delayed, generations that change and nodes that die.
 
 #![expect(unreachable_pub, reason = "a test has no outside")]
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+#![expect(clippy::cast_possible_truncation, reason = "all counts here are small")]
 
 mod world;
 

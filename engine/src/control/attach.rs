@@ -88,9 +88,10 @@ impl Control {
         let names = files.filter_map(|file| file.file_name().into_string().ok());
         let mut found = Vec::new();
         for name in names {
-            match name.strip_suffix(&suffix).filter(|name| is_tdb_name(name)) {
-                Some(database) => found.push(database.to_owned()),
-                None => tracing::info!("ignoring {name} among the persistent databases"),
+            if let Some(database) = name.strip_suffix(&suffix).filter(|name| is_tdb_name(name)) {
+                found.push(database.to_owned());
+            } else {
+                tracing::info!("ignoring {name} among the persistent databases");
             }
         }
         self.attaches.at_start = found.len();
@@ -162,7 +163,7 @@ impl Control {
     }
 
     /// A worker has opened the files, or could not.
-    pub(crate) fn opened(&mut self, name: String, outcome: Result<OpenedDatabase, String>) {
+    pub(crate) fn opened(&mut self, name: String, outcome: Result<Box<OpenedDatabase>, String>) {
         let Some(mut running) = self.attaches.running.remove(&name) else { return };
         let starts = running.waiters.iter().any(|waiter| matches!(waiter, Waiter::Start));
         match outcome {
@@ -171,10 +172,10 @@ impl Control {
                 self.end_attach(&name, running, false);
             }
             Ok(opened) => {
-                self.hand_out(opened);
-                let asked = running.waiters.iter().any(|waiter| {
-                    matches!(waiter, Waiter::Client(origin) if *origin != Origin::Nobody)
-                });
+                self.hand_out(*opened);
+                let asked = running.waiters.iter().any(
+                    |waiter| matches!(waiter, Waiter::Client(origin) if *origin != Origin::Nobody),
+                );
                 running.opened = true;
                 if asked {
                     running.awaited = self.ask_peers(&name, running.kind, running.id);
@@ -243,13 +244,15 @@ impl Control {
             directories: self.attaches.directories.clone(),
             me: self.shared.me,
             handles_count: self.shards.len(),
-            hash_size: self.shared.with_tunables(|tunables| tunables.get(Tunable::DatabaseHashSize)),
+            hash_size: self
+                .shared
+                .with_tunables(|tunables| tunables.get(Tunable::DatabaseHashSize)),
             max_dead: self.shared.with_tunables(|tunables| tunables.get(Tunable::DatabaseMaxDead)),
         };
         let mailbox = self.mailbox.clone();
         let opening = name.clone();
         let job = move || {
-            let outcome = plan.open(&opening, kind);
+            let outcome = plan.open(&opening, kind).map(Box::new);
             tell(&mailbox, ControlMail::Opened { name: opening, outcome });
         };
         if self.pool.submit(Box::new(job)).is_err() {
@@ -277,10 +280,16 @@ impl Control {
         let jobs_shard = (info.id.0 % self.shared.shards_count) as usize;
         for (index, handle) in handles.into_iter().enumerate() {
             let jobs_handle = if index == jobs_shard { jobs_handle.take() } else { None };
-            let mail = ShardMail::Attached { info: info.clone(), handle, jobs_handle };
+            let jobs_handle = jobs_handle.map(Box::new);
+            let (info, handle) = (info.clone(), Box::new(handle));
+            let mail = ShardMail::Attached { info, handle, jobs_handle };
             self.shards[index].send(&mut self.ring, mail);
         }
-        tracing::info!("Attached to database '{}' with flags {}", info.path.display(), info.open_flags.bits());
+        tracing::info!(
+            "Attached to database '{}' with flags {}",
+            info.path.display(),
+            info.open_flags.bits()
+        );
         self.shared.databases.add(info);
     }
 
@@ -305,16 +314,17 @@ impl Control {
             match waiter {
                 Waiter::Client(origin) if done => self.answer_attached(origin, name, running.kind),
                 Waiter::Client(origin) => self.answer(origin, ControlReply::failed()),
-                Waiter::Peer { peer, id } => self.send_attached(peer, id, if done { 0 } else { -1 }),
+                Waiter::Peer { peer, id } => {
+                    self.send_attached(peer, id, if done { 0 } else { -1 });
+                }
                 Waiter::Start => {}
             }
         }
     }
 
     fn answer_attached(&mut self, origin: Origin, name: &str, kind: DbKind) {
-        let fits = self
-            .info_of(name)
-            .is_some_and(|info| info.kind == kind || kind == DbKind::Volatile);
+        let fits =
+            self.info_of(name).is_some_and(|info| info.kind == kind || kind == DbKind::Volatile);
         let reply = if fits {
             ControlReply::data(ReplyData::DbId(id_of(name)))
         } else {
@@ -374,10 +384,11 @@ impl Plan {
             sticky: AtomicBool::new(false),
             failed: AtomicBool::new(false),
         });
-        let another = || first.sibling().map(Box::new).map_err(|error| error.to_string());
+        let another = || first.sibling().map_err(|error| error.to_string());
         let jobs_handle = (kind != DbKind::Volatile).then(another).transpose()?;
-        let mut handles = (1..self.handles_count).map(|_| another()).collect::<Result<Vec<_>, _>>()?;
-        handles.push(Box::new(first));
+        let mut handles =
+            (1..self.handles_count).map(|_| another()).collect::<Result<Vec<_>, _>>()?;
+        handles.push(first);
         Ok(OpenedDatabase { info, handles, jobs_handle })
     }
 }
@@ -385,8 +396,8 @@ impl Plan {
 /// A file that somebody else keeps open is not emptied by opening it: its records belong to the
 /// past (database semantics §2.8, scenario 23).
 fn refuse_leftovers(handle: &Tdb, path: &Path) -> Result<(), String> {
-    let used = (0..handle.chains_count())
-        .any(|chain| !handle.chain_is_empty(bateria_tdb::Chain(chain)));
+    let used =
+        (0..handle.chains_count()).any(|chain| !handle.chain_is_empty(bateria_tdb::Chain(chain)));
     if used {
         return Err(format!(
             "{} is not empty: a process of the past still has it open; end it and start again",
@@ -404,9 +415,8 @@ fn open_flags(kind: DbKind, mutexes: bool) -> TdbFlags {
         | TdbFlags::DISALLOW_NESTING;
     match kind {
         DbKind::Persistent => TdbFlags::DISALLOW_NESTING,
-        DbKind::Replicated => volatile,
         DbKind::Volatile if mutexes => volatile | TdbFlags::MUTEX_LOCKING,
-        DbKind::Volatile => volatile,
+        DbKind::Volatile | DbKind::Replicated => volatile,
     }
 }
 

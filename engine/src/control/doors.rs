@@ -105,8 +105,7 @@ impl Control {
         }
         self.doors.greetings_count += 1;
         let size_bytes = self.doors.hello_size_bytes;
-        let begun =
-            self.ring.receive_exactly(fd, size_bytes, tokens::GREETING, GREETING_TIME_MAX);
+        let begun = self.ring.receive_exactly(fd, size_bytes, tokens::GREETING, GREETING_TIME_MAX);
         if let Err(error) = begun {
             self.doors.greeting_ended();
             tracing::warn!("a connection to the node port: {error}");

@@ -35,8 +35,11 @@ impl Control {
     }
 
     pub(crate) fn shard_quiesced(&mut self, shard: u32, generation: Generation) {
-        let current =
-            self.progress.preparing.as_ref().is_some_and(|prospect| prospect.generation == generation);
+        let current = self
+            .progress
+            .preparing
+            .as_ref()
+            .is_some_and(|prospect| prospect.generation == generation);
         if !current {
             return;
         }

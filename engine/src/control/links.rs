@@ -106,7 +106,9 @@ impl Control {
     }
 
     pub(crate) fn link_in_received(&mut self, place: usize, buffer: &ReceivedBuffer) {
-        let Some((peer, stream, mut received)) = self.links.lanes.take_inward(place) else { return };
+        let Some((peer, stream, mut received)) = self.links.lanes.take_inward(place) else {
+            return;
+        };
         let outcome = received.feed(buffer, frame::frame_length, |bytes| {
             let frame = Frame::parse(bytes)?;
             if frame.source != peer {
@@ -124,8 +126,9 @@ impl Control {
     fn control_frame(&mut self, from: Pnn, frame: &Frame<'_>) -> Result<(), FrameFault> {
         match frame.head {
             ArchivedHead::Control(head) => {
-                let head = ControlHead::from_archived(head)
-                    .map_err(|_| FrameFault::Meaning { rule: "control frames keep their limits" })?;
+                let head = ControlHead::from_archived(head).map_err(|_| FrameFault::Meaning {
+                    rule: "control frames keep their limits",
+                })?;
                 self.tell_cluster(Input::Frame { from, head });
             }
             ArchivedHead::Relay(ArchivedRelayHead::Attach { id, kind_flags }) => {
@@ -172,4 +175,3 @@ impl Control {
         }
     }
 }
-

@@ -31,8 +31,8 @@ use bateria_smbshim::control::ControlReply;
 use bateria_smbshim::header::Header;
 use bateria_smbshim::packet::{Packet, Padding, ReqMessage};
 use bateria_wire::Srvid;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The one control thread of a daemon.
 pub(crate) struct Control {
@@ -207,11 +207,7 @@ impl Control {
                 _ => {}
             },
             Event::AcceptFailed { error, .. } => tracing::warn!("cannot accept: {error}"),
-            Event::ReceivedExactly { token, fd, bytes, .. } => {
-                if tokens::subject(token) == Subject::Greeting {
-                    self.greeted(fd, &bytes);
-                }
-            }
+            Event::ReceivedExactly { fd, bytes, .. } => self.greeted(fd, &bytes),
             Event::ReceiveFailed { error, .. } => {
                 self.doors.greeting_ended();
                 tracing::warn!("a connection to the node port brought no greeting: {error}");

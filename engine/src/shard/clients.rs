@@ -181,10 +181,8 @@ impl Shard {
         };
         let result = match (found, function) {
             (Ok(Some(header)), Function::Fetch | Function::FetchWithHeader) => {
-                let header = bateria_core::record::RecordHeader {
-                    dmaster: self.io.shared.me,
-                    ..header
-                };
+                let header =
+                    bateria_core::record::RecordHeader { dmaster: self.io.shared.me, ..header };
                 CallResult::Data(crate::shard::io::Io::call_data(function, &header, &body))
             }
             _ => CallResult::Refused,
@@ -266,7 +264,10 @@ impl Shard {
         let answer_to = match message.srvid {
             Srvid::TAKEOVER_RUN => {
                 let is_leader = self.io.shared.view().leader == Some(self.io.shared.me);
-                AnswerTo::from_bytes(message.data).ok().filter(|_| is_leader).map(|to| (to.pnn, to.srvid))
+                AnswerTo::from_bytes(message.data)
+                    .ok()
+                    .filter(|_| is_leader)
+                    .map(|to| (to.pnn, to.srvid))
             }
             Srvid::DISABLE_TAKEOVER_RUNS | Srvid::DISABLE_RECOVERIES => {
                 Disable::from_bytes(message.data).ok().map(|to| (to.pnn, to.srvid))
@@ -300,7 +301,8 @@ impl Shard {
 
     pub(crate) fn control_deadline_us(&self) -> u64 {
         use bateria_smbshim::structures::tunable::Tunable;
-        let timeout_s = self.io.shared.with_tunables(|tunables| tunables.get(Tunable::ControlTimeout));
+        let timeout_s =
+            self.io.shared.with_tunables(|tunables| tunables.get(Tunable::ControlTimeout));
         clock::now_us() + u64::from(timeout_s) * 1_000_000
     }
 

@@ -11,7 +11,9 @@ use bateria_ring::ReceivedBuffer;
 use bateria_smbshim::header::Header;
 use bateria_smbshim::packet::{ControlFlags, ReqControl};
 use bateria_wire::frame::{self, Frame, FrameFault};
-use bateria_wire::head::{ArchivedHead, ArchivedRelayHead, PersistentOp, RecordOp, ReportOp, TraverseOp};
+use bateria_wire::head::{
+    ArchivedHead, ArchivedRelayHead, PersistentOp, RecordOp, ReportOp, TraverseOp,
+};
 use bateria_wire::limits::{DATA_SIZE_BYTES_MAX, KEY_SIZE_BYTES_MAX};
 use bateria_wire::{DbId, Generation, Pnn, Srvid};
 use std::sync::Arc;

@@ -37,11 +37,16 @@ struct LaneOut {
 
 enum State {
     /// A new attempt at this time.
-    Down { retry_at_us: u64 },
+    Down {
+        retry_at_us: u64,
+    },
     Connecting,
     /// Connected; the peer has not answered yet.
     Greeting(StreamId),
-    Up { stream: StreamId, incarnation: u64 },
+    Up {
+        stream: StreamId,
+        incarnation: u64,
+    },
 }
 
 struct LaneIn {

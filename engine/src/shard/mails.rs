@@ -40,7 +40,9 @@ impl Shard {
             ShardMail::Attached { info, handle, jobs_handle } => {
                 self.attached(&info, handle, jobs_handle);
             }
-            ShardMail::Call { db, caller, function, key } => self.call_here(db, caller, function, key),
+            ShardMail::Call { db, caller, function, key } => {
+                self.call_here(db, caller, function, key);
+            }
             ShardMail::CallDone { caller, result } => self.io.reply_call(caller, result),
             ShardMail::SessionGone { session } => self.forget_session(session),
             ShardMail::ScheduleDeletion { db, key } => {
@@ -142,8 +144,7 @@ impl Shard {
     }
 
     fn call_here(&mut self, db: DbId, caller: Caller, function: Function, key: OwnedKey) {
-        if self.store.shard_of(db, key.hash).is_none()
-            && self.io.shared.databases.get(db).is_some()
+        if self.store.shard_of(db, key.hash).is_none() && self.io.shared.databases.get(db).is_some()
         {
             // Another shard has heard of the database first.
             self.unattached.keep(db, ShardMail::Call { db, caller, function, key });
@@ -187,19 +188,12 @@ impl Shard {
         self.prepare_further();
     }
 
-    fn rebuild(
-        &mut self,
-        map: VnnMap,
-        members: Vec<Pnn>,
-        contributors: &[Pnn],
-        wipe: bool,
-    ) {
+    fn rebuild(&mut self, map: VnnMap, members: Vec<Pnn>, contributors: &[Pnn], wipe: bool) {
         let generation = map.generation;
         if generation != self.io.generation {
             return;
         }
-        let rebuild =
-            persistent::Input::Rebuild { generation, members: &members, contributors };
+        let rebuild = persistent::Input::Rebuild { generation, members: &members, contributors };
         self.step_persistent(rebuild).expect("the leader's word is no frame");
         self.step_walks(WalkInput::Members { members: &members });
         self.step(Input::Rebuild { map, members, wipe });

@@ -1,9 +1,10 @@
 //! A shard: one thread, pinned to one CPU, that serves its clients, its lanes to the other nodes,
 //! and the records of its hash chains. It never blocks; everything that must is a job elsewhere.
 
+pub(crate) mod answers;
+pub(crate) mod chain_waits;
 pub(crate) mod client;
 pub(crate) mod clients;
-pub(crate) mod chain_waits;
 pub(crate) mod controls;
 pub(crate) mod disk_jobs;
 pub(crate) mod frames;

@@ -65,8 +65,7 @@ impl Shard {
         for node in targets {
             let opcode = Opcode::PushRecordStore as u32;
             let part = Origin::Push { id, shard };
-            let relayed =
-                Relayed::new(part, node, opcode, Srvid(0), 0, &payload, deadline_us);
+            let relayed = Relayed::new(part, node, opcode, Srvid(0), 0, &payload, deadline_us);
             match self.relays.begin(relayed) {
                 Begun::Send(relay) => self.send_relayed(relay),
                 Begun::Fail(reply) => self.io.pushes_answered.push((id, reply)),

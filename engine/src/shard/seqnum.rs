@@ -5,8 +5,8 @@ use crate::clock;
 use crate::mail::ShardMail;
 use crate::shard::Shard;
 use bateria_smbshim::structures::tunable::Tunable;
-use bateria_wire::head::{Head, RelayHead};
 use bateria_wire::DbId;
+use bateria_wire::head::{Head, RelayHead};
 use rustc_hash::FxHashMap;
 use std::sync::atomic::Ordering;
 
@@ -77,4 +77,3 @@ impl Shard {
         seen.and_modify(|number| *number = number.wrapping_add(1));
     }
 }
-

@@ -1,9 +1,7 @@
 //! This shard's handles of all volatile files, as the record machines want them.
 
 use crate::database_table::DatabaseInfo;
-use bateria_core::record::{
-    Key, Lock, RecordFlags, RecordHeader, RecordStore, StoreFault,
-};
+use bateria_core::record::{Key, Lock, RecordFlags, RecordHeader, RecordStore, StoreFault};
 use bateria_smbshim::ltdb_header::LtdbHeader;
 use bateria_tdb::{Attempt, Chain, StoreMode, Tdb, TdbError, TdbFlags};
 use bateria_wire::{DbId, Rsn};

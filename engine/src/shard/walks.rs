@@ -237,8 +237,7 @@ impl VisitEffects for TargetEffects<'_> {
 
     fn open(&mut self, visit: VisitId, db: DbId, with_empty: bool) -> bool {
         let shared = &self.io.shared;
-        let healthy =
-            shared.databases.get(db).filter(|info| !info.failed.load(Ordering::Acquire));
+        let healthy = shared.databases.get(db).filter(|info| !info.failed.load(Ordering::Acquire));
         let (Some(info), Some(handle)) = (healthy, self.store.handle_mut(db)) else { return false };
         let tdb = match handle.sibling() {
             Ok(tdb) => tdb,
@@ -280,4 +279,3 @@ impl VisitEffects for TargetEffects<'_> {
         }
     }
 }
-
