@@ -31,10 +31,8 @@ pub(crate) struct Packet {
 
 /// Opcodes of the controls that the tests send (client protocol §3.2).
 pub(crate) mod control {
-    pub(crate) const PING: u32 = 3;
     pub(crate) const GETDBPATH: u32 = 4;
     pub(crate) const DB_ATTACH: u32 = 18;
-    pub(crate) const REGISTER_SRVID: u32 = 23;
     pub(crate) const GET_PNN: u32 = 35;
     pub(crate) const DB_OPEN_FLAGS: u32 = 149;
 }
@@ -82,21 +80,6 @@ impl Client {
         self.send(&packet(OPERATION_REQ_CALL, 0, reqid, &body))?;
         let reply = self.reply_of(&[OPERATION_REPLY_CALL, OPERATION_REPLY_ERROR], reqid)?;
         Ok((reply.word(32), reply.tail(40, reply.word(36))))
-    }
-
-    /// Sends a message to a srvid on a node; there is no answer.
-    pub(crate) fn message(&mut self, destnode: u32, srvid: u64, data: &[u8]) -> io::Result<()> {
-        let mut body = srvid.to_le_bytes().to_vec();
-        body.extend(u32::try_from(data.len()).expect("messages are short").to_le_bytes());
-        body.extend(data);
-        self.send(&packet(OPERATION_REQ_MESSAGE, destnode, 0, &body))
-    }
-
-    /// Waits for a message and returns its srvid and data.
-    pub(crate) fn next_message(&mut self) -> io::Result<(u64, Vec<u8>)> {
-        let packet = self.reply(OPERATION_REQ_MESSAGE, 0)?;
-        let srvid = u64::from(packet.word(32)) | u64::from(packet.word(36)) << 32;
-        Ok((srvid, packet.tail(44, packet.word(40))))
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -189,7 +172,6 @@ pub(crate) const CURRENT_NODE: u32 = 0xF000_0001;
 pub(crate) const OPERATION_REQ_CALL: u32 = 0;
 pub(crate) const OPERATION_REPLY_CALL: u32 = 1;
 const OPERATION_REPLY_ERROR: u32 = 4;
-pub(crate) const OPERATION_REQ_MESSAGE: u32 = 5;
 pub(crate) const OPERATION_REQ_CONTROL: u32 = 7;
 pub(crate) const OPERATION_REPLY_CONTROL: u32 = 8;
 pub(crate) const MAGIC: u32 = 0x4354_4442;

@@ -120,13 +120,11 @@ pub(crate) fn wait_bounded(mut child: Child, limit: Duration) -> Outcome {
         stdout: stdout.join().expect("the reader ends with the pipe"),
         stderr: stderr.join().expect("the reader ends with the pipe"),
     };
-    match ended {
-        Some(status) => outcome(status),
-        None => {
-            let _ = child.kill();
-            panic!("still running after {limit:?}: {child:?}");
-        }
-    }
+    let Some(status) = ended else {
+        let _ = child.kill();
+        panic!("still running after {limit:?}: {child:?}");
+    };
+    outcome(status)
 }
 
 /// Passes on the lines of a pipe. It reads on when nobody listens any more: the program must not end by a broken pipe.
