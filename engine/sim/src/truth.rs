@@ -21,6 +21,8 @@ pub struct NodeTruth {
     pub incarnation: u64,
     /// The generation in force, while clients may work.
     pub active: Option<Prospect>,
+    /// The generation whose records move, from `Rebuild` on.
+    pub entered: Option<Prospect>,
     /// Asked to disconnect its clients, not done yet.
     pub fencing: bool,
     /// The rebuild that runs, unless another generation was prepared meanwhile.
@@ -94,10 +96,12 @@ impl Truth {
                 node.fencing = true;
                 node.rebuilt = None;
                 node.rebuilding = None;
+                node.entered = None;
             }
             Effect::Quiesce(_) => node.rebuilding = None,
             Effect::Rebuild(order) => {
                 node.rebuilding = Some(order.prospect.generation);
+                node.entered = Some(order.prospect.clone());
                 node.rebuilt = node.rebuilt.filter(|_| !order.wipe_own);
             }
             _ => {}

@@ -185,15 +185,18 @@ impl Cluster {
         self.alarm = self.alarm.min(deadline);
     }
 
-    /// Whose data count: members that hold the complete result of the newest generation that any
-    /// member saw in force. A node that missed it may hold records that were deleted since, and
-    /// contributes nothing (database semantics §5.7, §5.9).
+    /// Whose data count (see `member`): a node that missed a generation contributes nothing
+    /// (database semantics §5.7, §5.9).
     fn start_rebuild(&mut self) {
         let attempt = self.attempt_mut();
         let generation = attempt.generation;
         let newest = attempt.prepared.values().map(|answer| Generation(answer.committed)).max();
         let newest = newest.filter(|newest| newest.is_valid());
-        let counts = |answer: &Prepared| newest.is_some_and(|n| Generation(answer.rebuilt) >= n);
+        let entered = attempt.prepared.values().map(|answer| answer.entered).max().unwrap_or(0);
+        let counts = |answer: &Prepared| {
+            newest.is_some_and(|newest| Generation(answer.rebuilt) >= newest)
+                && answer.prepared_before >= entered
+        };
         let contributors: Vec<Pnn> =
             attempt.prepared.iter().filter(|(_, a)| counts(a)).map(|(pnn, _)| *pnn).collect();
         let lists: Vec<_> =

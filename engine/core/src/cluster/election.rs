@@ -25,6 +25,9 @@ pub(super) struct Election {
     timer: Option<Micros>,
     /// The candidate whose vote is on its way to the disk.
     owed: Option<Pnn>,
+    /// The vote that is being written, since when, and whether another one waits.
+    writing: Option<(Vote, Micros)>,
+    unwritten: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -41,6 +44,9 @@ enum Role {
     },
 }
 
+/// A write that takes longer has failed, or its disk is worth no vote.
+const WRITE_US_MAX: u64 = 5_000_000;
+
 impl Election {
     pub(super) fn new(vote: Option<Vote>) -> Self {
         let (term, voted_for) = vote.map_or((0, None), |vote| (vote.term, Some(vote.voted_for)));
@@ -52,6 +58,8 @@ impl Election {
             role: Role::Follower,
             timer: None,
             owed: None,
+            writing: None,
+            unwritten: false,
         }
     }
 }
@@ -79,8 +87,7 @@ impl Cluster {
             self.arm_election(1);
             return self.advance_election_timer();
         };
-        // A vote on its way to the disk has to arrive before anything else is tried.
-        if timer <= self.now && self.election.role != Role::Opening {
+        if timer <= self.now {
             self.probe();
         }
         self.advance_election_timer();
@@ -126,6 +133,12 @@ impl Cluster {
     }
 
     pub(super) fn vote_persisted(&mut self, term: u32, voted_for: Pnn) {
+        if self.election.writing.is_some_and(|(vote, _)| vote == Vote { term, voted_for }) {
+            self.election.writing = None;
+            if core::mem::take(&mut self.election.unwritten) {
+                self.write_vote();
+            }
+        }
         if term != self.election.term || self.election.voted_for != Some(voted_for) {
             return;
         }
@@ -135,6 +148,7 @@ impl Cluster {
             self.send(candidate, ControlHead::VoteAnswer(answer));
         } else if self.election.role == Role::Opening {
             self.election.role = Role::Standing { granted: BTreeSet::from([self.config.pnn]) };
+            self.arm_election(2);
             self.ask_for_votes(false, term);
             self.count_votes();
         } else if self.config.quorum == Quorum::Lock {
@@ -152,7 +166,20 @@ impl Cluster {
         self.election.leader = None;
         self.election.owed = None;
         self.election.role = Role::Follower;
-        self.out.push(Effect::PersistVote { term, voted_for });
+        self.write_vote();
+    }
+
+    /// Writes one vote at a time, so that an older one never replaces a newer one on disk.
+    fn write_vote(&mut self) {
+        let Some(voted_for) = self.election.voted_for else { return };
+        let writing = self.election.writing;
+        if writing.is_some_and(|(_, since)| since.after(WRITE_US_MAX) > self.now) {
+            self.election.unwritten = true;
+            return;
+        }
+        let vote = Vote { term: self.election.term, voted_for };
+        self.election.writing = Some((vote, self.now));
+        self.out.push(Effect::PersistVote { term: vote.term, voted_for });
     }
 
     /// The term after all known ones. Where no majority makes it unique, each node has its own
@@ -255,6 +282,9 @@ impl Cluster {
                 self.log(Fact::Candidate { term });
                 self.open_term(term, self.config.pnn);
                 self.election.role = Role::Opening;
+                // The vote has to reach the disk before anything else is tried; one that does not
+                // within this time never will.
+                self.election.timer = Some(self.now.after(WRITE_US_MAX));
             }
             Role::Standing { granted } if granted.len() >= needed => self.become_leader(),
             _ => {}
@@ -292,7 +322,7 @@ impl Cluster {
     }
 
     fn advance_election_timer(&mut self) {
-        if let Some(timer) = self.election.timer.filter(|_| self.election.role != Role::Opening) {
+        if let Some(timer) = self.election.timer {
             self.alarm = self.alarm.min(timer);
         }
     }

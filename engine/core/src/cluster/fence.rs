@@ -23,11 +23,13 @@ impl Cluster {
         self.log(Fact::Fenced { reason });
         // History that was abandoned must not count as the newest one when the node returns.
         self.member.committed = Prospect::none();
-        self.member.committed_with.clear();
         self.member.rebuilt = Generation::INVALID;
+        self.member.entered = Generation::INVALID;
+        self.member.prepared = (Generation::INVALID, Generation::INVALID);
         self.member.stage = Stage::Outside;
         self.member.want = Want::Nothing;
-        self.member.maybe_committed.clear();
+        self.member.rosters.clear();
+        self.member.ended.clear();
         self.leader_granted_sent = None;
         self.peers.values_mut().for_each(|peer| peer.granted_sent = None);
         self.step_down();

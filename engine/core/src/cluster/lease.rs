@@ -22,6 +22,7 @@
 //! active, but for `leaderless_us` at most: a holder that does not have more than half of those
 //! members with it waits that long before it goes on.
 
+use crate::cluster::roster::{ROSTERS_COUNT_MAX, Roster};
 use crate::cluster::{Cluster, FenceReason, Micros, Quorum};
 use alloc::vec::Vec;
 use bateria_wire::Pnn;
@@ -86,16 +87,26 @@ impl Cluster {
 
     fn lease_under_lock(&self) -> Micros {
         let Some(led) = self.leader_granted_sent else { return Micros(0) };
-        let members = &self.member.committed_with;
-        let ended = &self.member.ended;
-        // A life that has ended is on nobody's side; its successor's grants do not count again.
-        let is_member =
-            |pnn| !ended.contains(&pnn) && members.iter().any(|(member, _)| *member == pnn);
-        let certain = 1 + ended.len();
-        let needed = members.len().div_ceil(2).saturating_sub(certain);
-        let together = self.granted_by(needed, is_member);
+        let rosters = &self.member.rosters;
+        let together = if rosters.len() <= ROSTERS_COUNT_MAX {
+            rosters.iter().map(|roster| self.half_of(roster)).min().unwrap_or(Micros(0))
+        } else {
+            Micros(0)
+        };
         let leaderless = led.after(self.config.timing.leaderless_us);
         led.after(self.config.timing.lease_us).max(together.min(leaderless))
+    }
+
+    /// How long this node and others are at least half of these members. Lives that have ended are
+    /// on nobody's side; the grants of their successors do not count again.
+    fn half_of(&self, roster: &Roster) -> Micros {
+        let own = (self.config.pnn, self.incarnation);
+        let certain = |life: &(Pnn, u64)| *life == own || self.member.ended.contains(life);
+        let needed = roster.len().div_ceil(2);
+        let needed = needed.saturating_sub(roster.iter().filter(|life| certain(life)).count());
+        self.granted_by(needed, |pnn| {
+            roster.iter().any(|life| life.0 == pnn && !certain(life))
+        })
     }
 }
 

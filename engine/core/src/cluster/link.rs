@@ -203,9 +203,8 @@ impl Cluster {
         if was != Presence::Unknown {
             self.log(Fact::NodeDead { node: pnn, how });
         }
-        if self.member.committed.has(pnn) {
-            self.member.ended.insert(pnn);
-        }
+        let members = self.member.rosters.iter().flatten();
+        self.member.ended.extend(members.filter(|(member, _)| *member == pnn));
         self.out.push(Effect::Harmless { nodes: vec![pnn] });
         self.leader_may_be_lost(pnn);
     }
@@ -222,9 +221,7 @@ impl Cluster {
         // Grants of our own former life concern the life of the peer that we meet first.
         if former != 0 {
             peer.horizon = Micros(0);
-            if self.member.committed_with.contains(&(pnn, former)) {
-                self.member.ended.insert(pnn);
-            }
+            self.member.ended.insert((pnn, former));
             self.log(Fact::NodeDead { node: pnn, how: Death::Restarted });
             self.out.push(Effect::Harmless { nodes: vec![pnn] });
         }

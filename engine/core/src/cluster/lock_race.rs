@@ -18,9 +18,14 @@ enum State {
         at: Micros,
     },
     /// The term is on its way to the disk.
-    Opening,
+    Opening {
+        at: Micros,
+    },
     Leading,
 }
+
+/// As long as for a vote.
+const WRITE_US_MAX: u64 = 5_000_000;
 
 impl LockRace {
     pub(super) fn new(pause_us: u64) -> Self {
@@ -39,9 +44,10 @@ impl Cluster {
         }
         match self.lock.state {
             State::Idle => self.maybe_take_lock(),
-            State::Taken { .. } | State::Opening if !self.may_lead() => self.release_lock(),
+            State::Taken { .. } | State::Opening { .. } if !self.may_lead() => self.release_lock(),
             State::Taken { at } => self.choose_term(at),
-            State::Taking | State::Opening | State::Leading => {}
+            State::Opening { at } => self.give_up_writing(at),
+            State::Taking | State::Leading => {}
         }
     }
 
@@ -54,7 +60,7 @@ impl Cluster {
             // Nobody asked: give it back.
             (LockEvent::Taken, State::Idle) => self.out.push(Effect::ReleaseLock),
             (LockEvent::Lost, State::Taking) => self.retry_lock(),
-            (LockEvent::Lost, State::Taken { .. } | State::Opening | State::Leading) => {
+            (LockEvent::Lost, State::Taken { .. } | State::Opening { .. } | State::Leading) => {
                 self.log(Fact::LockLost);
                 // Another node may hold it by now.
                 self.retry_lock();
@@ -70,7 +76,7 @@ impl Cluster {
 
     /// The term is on disk.
     pub(super) fn lead_by_lock(&mut self) {
-        if self.lock.state == State::Opening {
+        if matches!(self.lock.state, State::Opening { .. }) {
             self.lock.state = State::Leading;
             self.become_leader();
         }
@@ -115,8 +121,18 @@ impl Cluster {
             self.log(Fact::TermsExhausted);
             return self.release_lock();
         };
-        self.lock.state = State::Opening;
+        self.lock.state = State::Opening { at: self.now };
         self.open_term(term, self.config.pnn);
+    }
+
+    /// A node that cannot write its term down leaves the lock to others.
+    fn give_up_writing(&mut self, since: Micros) {
+        let until = since.after(WRITE_US_MAX);
+        if until > self.now {
+            self.alarm = self.alarm.min(until);
+        } else {
+            self.release_lock();
+        }
     }
 
     fn lock_refused(&mut self, fact: Fact) {

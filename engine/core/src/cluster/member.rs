@@ -9,11 +9,15 @@
 //! ```
 //!
 //! `Prepare` of a higher generation starts over from any stage. A generation that was given up is
-//! harmless: it was committed by none or by a few of its members. Those few had all the others'
-//! rebuilt data, and could move no record, because the others accept frames of a generation only
-//! once they committed it. And whoever rebuilt it but did not commit it holds complete data too,
-//! so the next leader takes data from all nodes that rebuilt the newest generation anyone
-//! committed, and from no others (database semantics §5.9, W8).
+//! harmless (database semantics §5.9, W8). Records begin to move with `Rebuild`, and only then, when
+//! all members prepared: so every node left out has been fenced, and what moved is between members
+//! of one roster, whose files say who owns it. The next leader takes data from nodes that
+//!
+//! - rebuilt the newest generation that any member saw in force: others hold what was deleted
+//!   since; and
+//! - prepared for the newest generation that any member began to rebuild: others may own what was
+//!   adopted by another node there. With a quorum those are fenced; without, this rule alone
+//!   keeps them out.
 
 use crate::cluster::roster::Roster;
 use crate::cluster::{
@@ -30,19 +34,23 @@ pub(super) struct Membership {
     /// Highest generation that this node prepared for, as a member or, when it belongs to none, as
     /// one that grants no leases to others.
     pub(super) promised: Prospect,
-    pub(super) stage: Stage,
     /// Its members with their incarnations.
     pub(super) promised_with: Roster,
+    pub(super) stage: Stage,
     /// The generation in force here; INVALID while this node holds nothing that counts.
     pub(super) committed: Prospect,
-    pub(super) committed_with: Roster,
+    /// Members of the committed generation, and of those promised since: other members may have
+    /// committed one of them. Empty while nothing is committed.
+    pub(super) rosters: Vec<Roster>,
+    /// Lives of members that are known to be over.
+    pub(super) ended: BTreeSet<(Pnn, u64)>,
     /// Highest generation whose data are complete here.
     pub(super) rebuilt: Generation,
+    /// Highest generation whose rebuild began here.
+    pub(super) entered: Generation,
+    /// The latest generation prepared for as a member, and the one before.
+    pub(super) prepared: (Generation, Generation),
     pub(super) want: Want,
-    /// Those of them whose life is known to be over.
-    pub(super) ended: BTreeSet<Pnn>,
-    /// Rosters promised since then: other members may have committed them.
-    pub(super) maybe_committed: Vec<Roster>,
     gone: Roster,
     databases: Vec<DatabaseEntry>,
     /// A node that is no member still owes the leader its promise.
@@ -68,11 +76,12 @@ impl Membership {
             promised_with: Vec::new(),
             stage: Stage::Outside,
             committed: Prospect::none(),
-            committed_with: Vec::new(),
-            rebuilt: Generation::INVALID,
-            want: Want::Nothing,
+            rosters: Vec::new(),
             ended: BTreeSet::new(),
-            maybe_committed: Vec::new(),
+            rebuilt: Generation::INVALID,
+            entered: Generation::INVALID,
+            prepared: (Generation::INVALID, Generation::INVALID),
+            want: Want::Nothing,
             gone: Vec::new(),
             databases: Vec::new(),
             owes_promise: false,
@@ -103,14 +112,15 @@ impl Cluster {
         self.member.want = Want::Nothing;
         // A former life of this node may be meant; the leader starts over when it hears of this one.
         let takes_part = members.contains(&(self.config.pnn, self.incarnation)) && self.is_ready();
-        if self.has_data() && !self.member.maybe_committed.contains(&members) {
-            self.member.maybe_committed.push(members.clone());
+        if self.has_data() && !self.member.rosters.contains(&members) {
+            self.member.rosters.push(members.clone());
         }
         self.member.promised_with = members;
         self.member.promised = prospect;
         self.member.owes_promise = !takes_part;
         if takes_part {
             self.member.stage = Stage::Quiescing;
+            self.member.prepared = (generation, self.member.prepared.0);
             self.recovery_started_at = Some(self.now);
             self.out.push(Effect::Quiesce(self.member.promised.clone()));
         } else {
@@ -152,6 +162,8 @@ impl Cluster {
             incarnation: if takes_part { self.incarnation } else { 0 },
             committed: self.member.committed.generation.0,
             rebuilt: self.member.rebuilt.0,
+            entered: self.member.entered.0,
+            prepared_before: self.member.prepared.1.0,
             databases,
         });
         self.answer_leader(head);
@@ -174,6 +186,7 @@ impl Cluster {
             self.member.rebuilt = Generation::INVALID;
         }
         self.member.stage = Stage::Rebuilding;
+        self.member.entered = generation;
         self.out.push(Effect::Rebuild(RebuildOrder {
             prospect: self.member.promised.clone(),
             contributors,
@@ -210,9 +223,8 @@ impl Cluster {
         }
         self.member.stage = Stage::Committed;
         self.member.committed = self.member.promised.clone();
-        self.member.committed_with = self.member.promised_with.clone();
+        self.member.rosters = Vec::from([self.member.promised_with.clone()]);
         self.member.ended.clear();
-        self.member.maybe_committed.clear();
         self.flags.remove(NodeFlags::UNHEALTHY);
         self.run_state = self.run_state.max(RunState::Running);
         self.recovery_finished_at = Some(self.now);

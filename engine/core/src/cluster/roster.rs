@@ -8,6 +8,9 @@ use bateria_wire::{Generation, Pnn};
 /// Nodes with the incarnations that were chosen, by ascending PNN.
 pub(super) type Roster = Vec<(Pnn, u64)>;
 
+/// Rosters that may be in force at a time. Beyond it, nobody relies on counting their members.
+pub(super) const ROSTERS_COUNT_MAX: usize = 64;
+
 impl Cluster {
     /// The ready nodes of which each hears each: records travel between any two directly, so a
     /// pair without a link cannot be in one generation (database semantics §10.3).
@@ -80,8 +83,8 @@ impl Cluster {
             let with_us = members.iter().filter(|member| roster.contains(member)).count();
             with_us * 2 > members.len()
         };
-        let member = &self.member;
-        has_most_of(&member.committed_with) && member.maybe_committed.iter().all(has_most_of)
+        let rosters = &self.member.rosters;
+        !rosters.is_empty() && rosters.len() <= ROSTERS_COUNT_MAX && rosters.iter().all(has_most_of)
     }
 
     /// Whether a node outside holds nothing, known for sure since this node leads: what was known

@@ -36,11 +36,11 @@ pub trait Effects {
     fn migrated(&mut self, db: DbId, key: &[u8]);
 }
 
-/// A call to answer: the driver's name of a session, and the request's id in it.
+/// A call to answer: the driver's names of a session and of a request in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub session: u64,
-    pub reqid: u32,
+    pub request: u64,
 }
 
 /// What a call does with the record (client protocol §1.4). Every call migrates the record.

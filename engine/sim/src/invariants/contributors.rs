@@ -9,8 +9,8 @@ use bateria_wire::{Generation, Pnn};
 use std::collections::BTreeMap;
 
 /// What each node held when it prepared for a generation; it cannot change until the rebuild.
-#[derive(Default)]
 pub(super) struct Contributors {
+    spares_nodes_in_force: bool,
     prepared: BTreeMap<(Generation, Pnn), Held>,
     chosen: BTreeMap<Generation, Vec<Pnn>>,
 }
@@ -44,6 +44,11 @@ impl Invariant for Contributors {
 }
 
 impl Contributors {
+    /// Without quorum a node in force may have to give way to those who went on without it.
+    pub(super) fn new(spares_nodes_in_force: bool) -> Self {
+        Self { spares_nodes_in_force, prepared: BTreeMap::new(), chosen: BTreeMap::new() }
+    }
+
     fn judge(&mut self, order: &RebuildOrder) -> Result<(), String> {
         let generation = order.prospect.generation;
         let chosen = self.chosen.entry(generation).or_insert_with(|| order.contributors.clone());
@@ -59,7 +64,8 @@ impl Contributors {
             };
             let contributes = order.contributors.contains(pnn);
             let complete = newest.is_some() && held.rebuilt >= newest;
-            let needed = newest.is_some() && held.committed == newest;
+            let in_force = newest.is_some() && held.committed == newest;
+            let needed = in_force && self.spares_nodes_in_force;
             if contributes && !complete || needed && !contributes {
                 return Err(format!(
                     "member {pnn} of {generation} contributes: {contributes}, but it has {held:?} \

@@ -27,12 +27,13 @@ pub trait Invariant {
 /// The rules that hold in a cluster with this kind of quorum.
 #[must_use]
 pub fn of(quorum: Quorum) -> Vec<Box<dyn Invariant>> {
+    let contributors = contributors::Contributors::new(quorum != Quorum::None);
     let mut rules: Vec<Box<dyn Invariant>> = vec![
         Box::new(one_vote::OneVote::default()),
         Box::new(one_leader::OneLeader::default()),
         Box::new(generations_grow::GenerationsGrow { everywhere: quorum != Quorum::None }),
         Box::new(members_rebuilt::MembersRebuilt::default()),
-        Box::new(contributors::Contributors::default()),
+        Box::new(contributors),
         Box::new(clients_keep_data::ClientsKeepData),
     ];
     // Without quorum both sides of a partition go on: it was asked for.
