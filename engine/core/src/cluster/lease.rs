@@ -104,9 +104,7 @@ impl Cluster {
         let certain = |life: &(Pnn, u64)| *life == own || self.member.ended.contains(life);
         let needed = roster.len().div_ceil(2);
         let needed = needed.saturating_sub(roster.iter().filter(|life| certain(life)).count());
-        self.granted_by(needed, |pnn| {
-            roster.iter().any(|life| life.0 == pnn && !certain(life))
-        })
+        self.granted_by(needed, |pnn| roster.iter().any(|life| life.0 == pnn && !certain(life)))
     }
 }
 
