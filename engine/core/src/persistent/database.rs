@@ -23,6 +23,8 @@ pub(super) struct Database {
     state: State,
     commit: Option<Commit>,
     jobs: Jobs,
+    /// The driver was told that the copy failed.
+    is_broken: bool,
     /// What the own copy held when this generation began.
     contents: Option<Contents>,
     coordinator: Coordinator,
@@ -62,6 +64,7 @@ impl Database {
             state: State::Settling,
             commit: None,
             jobs: Jobs::default(),
+            is_broken: false,
             contents: None,
             coordinator: Coordinator::default(),
             coordinator_deadline_ms: None,
@@ -198,9 +201,7 @@ impl Database {
 
     pub(super) fn job_done(&mut self, job: JobId, outcome: Outcome, step: &mut Step<'_>) {
         let Some(running) = self.jobs.end(job) else { return };
-        if outcome == Outcome::Failed(JobFault::Failed) {
-            step.effects.copy_failed(self.id);
-        }
+        self.judge_copy(running.purpose, &outcome, step);
         // What an older generation began counts for nobody any more.
         if running.generation == step.configuration.generation {
             if let Purpose::Update { origin, transaction } = running.purpose {
@@ -212,6 +213,21 @@ impl Database {
         }
         self.start_next_job(step);
         self.read_on(step);
+    }
+
+    fn judge_copy(&mut self, purpose: Purpose, outcome: &Outcome, step: &mut Step<'_>) {
+        let is_sound = match (purpose, outcome) {
+            (_, Outcome::Failed(JobFault::Failed)) => {
+                self.is_broken = true;
+                step.effects.copy_failed(self.id);
+                false
+            }
+            (Purpose::Digest, Outcome::Digested(_)) | (Purpose::Install, Outcome::Done) => true,
+            _ => false,
+        };
+        if is_sound && core::mem::take(&mut self.is_broken) {
+            step.effects.copy_recovered(self.id);
+        }
     }
 
     /// Whether a commit may be sent to the members now. In a generation that is not committed the

@@ -29,6 +29,11 @@ pub trait Effects {
     /// The node's copy could not be read or written. Commits fail as long as the node takes part,
     /// so it should say so and leave.
     fn copy_failed(&mut self, db: DbId);
+
+    /// After `copy_failed`: the copy has been read or replaced as a whole, and is as good as any.
+    fn copy_recovered(&mut self, db: DbId) {
+        let _ = db;
+    }
 }
 
 /// Names a job until its end. A later job never has the same.

@@ -75,6 +75,7 @@ pub(super) struct World {
     pub(super) reasons: Vec<Reason>,
     pub(super) replies: Vec<(Caller, i32)>,
     pub(super) failed_copies: Vec<Pnn>,
+    pub(super) recovered_copies: Vec<Pnn>,
     pub(super) frames_count: usize,
 }
 
@@ -106,6 +107,7 @@ impl World {
             reasons: Vec::new(),
             replies: Vec::new(),
             failed_copies: Vec::new(),
+            recovered_copies: Vec::new(),
             frames_count: 0,
         };
         for _ in 0..nodes_count {
@@ -171,6 +173,9 @@ impl World {
         assert!(own.jobs.len() <= 1, "a database has one job at a time");
         if recorder.copy_failed {
             self.failed_copies.push(Pnn(node));
+        }
+        if recorder.copy_recovered {
+            self.recovered_copies.push(Pnn(node));
         }
         self.replies.extend(recorder.replies);
         self.recovery_is_wanted |= !recorder.reasons.is_empty();
@@ -433,6 +438,7 @@ struct Recorder {
     reasons: Vec<Reason>,
     settled: Option<Generation>,
     copy_failed: bool,
+    copy_recovered: bool,
 }
 
 impl Effects for Recorder {
@@ -463,5 +469,8 @@ impl Effects for Recorder {
     }
     fn copy_failed(&mut self, _: DbId) {
         self.copy_failed = true;
+    }
+    fn copy_recovered(&mut self, _: DbId) {
+        self.copy_recovered = true;
     }
 }
