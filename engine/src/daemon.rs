@@ -18,7 +18,7 @@ use crate::mail::{ControlMail, ShardMail};
 use crate::nodes_file::Nodes;
 use crate::options::Options;
 use crate::outbox::Outbox;
-use crate::own_node::OwnNode;
+use crate::own_node::{OwnNode, OwnNodeFault};
 use crate::paths::Paths;
 use crate::pid_file::PidFile;
 use crate::problem::{Problems, Severity};
@@ -58,6 +58,8 @@ const EXIT_SOCKET: u8 = 10;
 const EXIT_FAILURE: u8 = 1;
 /// The caller of the daemon waits so long for it to accept clients.
 const START_TIME_MAX: Duration = Duration::from_mins(1);
+/// How long the node's port may be in use before the start fails.
+const PORT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Messages that wait for a thread before their senders keep them.
 const MAILBOX_CAPACITY: usize = 16 * 1024;
 /// Adaptive polling looks for new work for about the time that waking up takes.
@@ -150,7 +152,7 @@ fn start(
         Ok(pid_file) => pid_file,
         Err(fault) => return fail(readiness, PidFile::EXIT_CODE, &fault.to_string()),
     };
-    let own = match OwnNode::find(&configuration.nodes, configuration.options.cluster.node_address)
+    let own = match find_own_node(&configuration.nodes, configuration.options.cluster.node_address)
     {
         Ok(own) => own,
         Err(fault) => return fail(readiness, EXIT_FAILURE, &fault.to_string()),
@@ -167,6 +169,26 @@ fn start(
     let _ = log.flush(Duration::from_secs(1));
     drop(pid_file);
     outcome
+}
+
+/// A daemon that was killed a moment ago may still be letting go of its port.
+fn find_own_node(
+    nodes: &Nodes,
+    node_address: Option<std::net::IpAddr>,
+) -> Result<OwnNode, OwnNodeFault> {
+    let until = std::time::Instant::now() + PORT_TIME_MAX;
+    loop {
+        match OwnNode::find(nodes, node_address) {
+            Err(
+                OwnNodeFault::NotBindable { error, .. } | OwnNodeFault::NoneBindable { error, .. },
+            ) if error.kind() == std::io::ErrorKind::AddrInUse
+                && std::time::Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn fail(readiness: Readiness, exit_code: u8, text: &str) -> ExitCode {

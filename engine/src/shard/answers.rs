@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::command_line::FileOrCommand;
+use crate::disk::check_client_buffer;
 use crate::log::LogLevel;
 use crate::mail::{ControlMail, Origin, ShardMail};
 use crate::nodes_file::Nodes;
@@ -437,6 +438,11 @@ impl Shard {
         };
         let kind = self.io.shared.databases.get(db).map(|info| info.kind);
         if kind.is_none_or(|kind| kind == DbKind::Volatile) {
+            return Some(ControlReply::failed());
+        }
+        // What no node can apply would cost all of them a recovery.
+        if let Err(fault) = check_client_buffer(db, buffer) {
+            tracing::warn!("refused a transaction of database {db}: {fault}");
             return Some(ControlReply::failed());
         }
         let caller = Caller { session: session.0, request: ticket };

@@ -88,6 +88,12 @@ impl persistent::Effects for PersistentEffects<'_> {
     fn copy_failed(&mut self, db: DbId) {
         self.io.tell_control(ControlMail::CopyFailed { db });
     }
+
+    fn copy_recovered(&mut self, db: DbId) {
+        if let Some(info) = self.io.shared.databases.get(db) {
+            info.failed.store(false, Ordering::Release);
+        }
+    }
 }
 
 impl Io {

@@ -35,6 +35,10 @@ impl Shard {
                     for (origin, reply) in self.relays.is_harmless(peer) {
                         self.io.answer(origin, &reply);
                     }
+                    // That was said of the peer's former life: it is back already.
+                    if self.peers.contains_key(&peer) {
+                        self.relays.peer_up(peer);
+                    }
                 }
             }
             ShardMail::Attached { info, handle, jobs_handle } => {

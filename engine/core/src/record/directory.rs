@@ -9,7 +9,7 @@ use crate::record::key_table::KeyTable;
 use crate::record::purge::Purge;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use bateria_wire::Pnn;
+use bateria_wire::{Pnn, Rsn};
 
 /// The records of one database for which this node is LMASTER, on one shard.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Directory {
 
 struct Place {
     last: Pnn,
+    /// `last` was told to adopt its copy, with an RSN above this; it may not know yet.
+    adopted: Option<Rsn>,
     /// All copies of the record are being deleted.
     purge: Option<Box<Purge>>,
 }
@@ -34,6 +36,8 @@ pub(crate) enum Answer {
     Recall { at: Pnn },
     /// The answer follows when the purge has ended.
     Held,
+    /// The node was told to adopt the record and asked before it heard of it: tell it again.
+    Adopt { rsn: Rsn },
     /// The node has the record, according to what we know.
     OwnerLost,
 }
@@ -44,7 +48,7 @@ impl Directory {
             if only_read {
                 return Answer::Absent;
             }
-            self.settle(key, from);
+            self.settle(key, from, None);
             return Answer::Grant;
         };
         if let Some(purge) = &mut place.purge {
@@ -52,15 +56,16 @@ impl Directory {
             return Answer::Held;
         }
         if place.last == from {
-            return Answer::OwnerLost;
+            return place.adopted.map_or(Answer::OwnerLost, |rsn| Answer::Adopt { rsn });
         }
+        place.adopted = None;
         let at = core::mem::replace(&mut place.last, from);
         Answer::Recall { at }
     }
 
-    /// Notes where a record is.
-    pub(crate) fn settle(&mut self, key: Key<'_>, owner: Pnn) {
-        self.places.insert(key, Place { last: owner, purge: None });
+    /// Notes where a record is, and whether its owner has yet to hear of that.
+    pub(crate) fn settle(&mut self, key: Key<'_>, owner: Pnn, adopted: Option<Rsn>) {
+        self.places.insert(key, Place { last: owner, adopted, purge: None });
     }
 
     /// Begins to delete all copies, unless somebody already waits for the record.
@@ -107,7 +112,6 @@ impl Directory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bateria_wire::Rsn;
 
     const KEY: Key<'static> = Key { hash: 1, bytes: b"key" };
 
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn each_node_is_put_behind_the_one_before_it() {
         let mut directory = Directory::default();
-        directory.settle(KEY, Pnn(0));
+        directory.settle(KEY, Pnn(0), None);
         assert_eq!(directory.want(Pnn(1), KEY, false), Answer::Recall { at: Pnn(0) });
         assert_eq!(directory.want(Pnn(2), KEY, true), Answer::Recall { at: Pnn(1) });
         assert_eq!(directory.want(Pnn(0), KEY, false), Answer::Recall { at: Pnn(2) });
@@ -137,14 +141,23 @@ mod tests {
     #[test]
     fn the_last_node_cannot_want_what_it_has() {
         let mut directory = Directory::default();
-        directory.settle(KEY, Pnn(0));
+        directory.settle(KEY, Pnn(0), None);
         assert_eq!(directory.want(Pnn(0), KEY, false), Answer::OwnerLost);
+    }
+
+    #[test]
+    fn a_node_that_asks_for_what_it_was_just_given_is_told_again() {
+        let mut directory = Directory::default();
+        directory.settle(KEY, Pnn(0), Some(Rsn(5)));
+        assert_eq!(directory.want(Pnn(0), KEY, false), Answer::Adopt { rsn: Rsn(5) });
+        assert_eq!(directory.want(Pnn(1), KEY, false), Answer::Recall { at: Pnn(0) });
+        assert_eq!(directory.want(Pnn(1), KEY, false), Answer::OwnerLost);
     }
 
     #[test]
     fn a_purge_needs_the_owner_to_be_last_and_holds_who_comes() {
         let mut directory = Directory::default();
-        directory.settle(KEY, Pnn(0));
+        directory.settle(KEY, Pnn(0), None);
         directory.want(Pnn(1), KEY, false);
         assert!(!directory.begin_purge(KEY, Purge::new(Pnn(0), Rsn(3), Vec::new())));
         assert!(directory.begin_purge(KEY, Purge::new(Pnn(1), Rsn(4), Vec::new())));

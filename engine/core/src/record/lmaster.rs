@@ -29,6 +29,9 @@ impl Database {
                 turn.send(at, self.id, key, RecordOp::Recall { to: from.0 }, &[]);
             }
             Answer::Held => {}
+            Answer::Adopt { rsn: Rsn(rsn) } => {
+                turn.send(from, self.id, key, RecordOp::Adopt { rsn }, &[]);
+            }
             Answer::OwnerLost => {
                 let reason = Reason::OwnerLostRecord { db: self.id, node: from };
                 turn.effects.request_recovery(reason);
@@ -96,7 +99,7 @@ impl Database {
     pub(crate) fn locate<S: RecordStore, E: Effects>(&mut self, turn: &mut Turn<'_, S, E>) {
         let Some(rebuild) = &mut self.rebuild else { return };
         for Located { key, owner, adopts } in rebuild.locate() {
-            self.directory.settle(key.borrow(), owner);
+            self.directory.settle(key.borrow(), owner, adopts);
             if let Some(Rsn(rsn)) = adopts {
                 turn.send(owner, self.id, key.borrow(), RecordOp::Adopt { rsn }, &[]);
             }
