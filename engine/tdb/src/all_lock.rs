@@ -236,6 +236,9 @@ impl Tdb {
         let mutexes = self.mutexes().expect("called for files with mutexes");
         for chain in 0..self.hash_size {
             let list = List::Chain(crate::database::Chain(chain));
+            if mutexes.is_free(list.mutex()) {
+                continue;
+            }
             let error = |errno| self.mutex_error(list.byte(), errno);
             if mutexes.lock(list.mutex(), wait).map_err(error)? == Attempt::Busy {
                 return Ok(Attempt::Busy);

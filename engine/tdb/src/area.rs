@@ -21,6 +21,9 @@ pub(crate) struct Area {
     size: u32,
     writable: bool,
     backing: Backing,
+    /// First byte of the mapping, or of the memory; null when there is neither. Kept beside
+    /// `backing`, because every step along a chain comes by here.
+    base: *mut u8,
     #[cfg(test)]
     pub(crate) journal: Option<Vec<crate::fake_disk::Event>>,
 }
@@ -33,6 +36,9 @@ enum Backing {
     Descriptor(Arc<File>),
     Memory(Vec<u8>),
 }
+
+// SAFETY: `base` points to what `backing` owns, and the area is used by one thread at a time.
+unsafe impl Send for Area {}
 
 /// What a commit has to reach the disk before it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,7 @@ impl Area {
             size: 0,
             writable,
             backing: Backing::Descriptor(file.clone()),
+            base: std::ptr::null_mut(),
             #[cfg(test)]
             journal: None,
         };
@@ -62,7 +69,7 @@ impl Area {
         if mapped && area.size > 0 {
             // libtdb goes on without a mapping when there is none to be had; so do we.
             if let Ok(map) = area.map(&file) {
-                area.backing = Backing::Mapped(map, file);
+                area.back_with(Backing::Mapped(map, file));
             }
         }
         Ok(area)
@@ -70,15 +77,18 @@ impl Area {
 
     pub(crate) fn memory(path: Arc<Path>, bytes: Vec<u8>) -> Self {
         let size = u32::try_from(bytes.len()).expect("a memory database starts with its heads");
-        Self {
+        let mut area = Self {
             path,
             header_offset: 0,
             size,
             writable: true,
-            backing: Backing::Memory(bytes),
+            backing: Backing::Memory(Vec::new()),
+            base: std::ptr::null_mut(),
             #[cfg(test)]
             journal: None,
-        }
+        };
+        area.back_with(Backing::Memory(bytes));
+        area
     }
 
     /// Size as far as it is known; another process may have grown the file since.
@@ -103,9 +113,25 @@ impl Area {
             _ => None,
         };
         if let Some((map, file)) = remapped {
-            self.backing = Backing::Mapped(map, file);
+            self.back_with(Backing::Mapped(map, file));
         }
         Ok(())
+    }
+
+    /// The `N` bytes at `offset`: a number or a record header.
+    #[inline]
+    pub(crate) fn read_array<const N: usize>(&mut self, offset: u32) -> Result<[u8; N], TdbError> {
+        if !self.base.is_null() && u64::from(offset) + N as u64 <= u64::from(self.size) {
+            // SAFETY: the bytes lie within `size`, which `base` covers; any bytes are an array of
+            // bytes, which needs no alignment.
+            let bytes = unsafe { self.base.add(offset as usize).cast::<[u8; N]>().read() };
+            if !self.is_truncated() {
+                return Ok(bytes);
+            }
+        }
+        let mut bytes = [0; N];
+        self.read(offset, &mut bytes)?;
+        Ok(bytes)
     }
 
     /// Fails unless the bytes exist; asks the file again before it says so.
@@ -254,6 +280,7 @@ impl Area {
                     rule: "no memory left",
                 })?;
                 bytes.resize(new_size as usize, 0);
+                self.base = bytes.as_mut_ptr();
                 self.size = new_size;
                 return Ok(());
             }
@@ -318,6 +345,16 @@ impl Area {
         })
     }
 
+    fn back_with(&mut self, backing: Backing) {
+        self.backing = backing;
+        self.base = match &mut self.backing {
+            Backing::Mapped(map, _) => map.as_mut_ptr(),
+            Backing::Memory(bytes) => bytes.as_mut_ptr(),
+            Backing::Descriptor(_) => std::ptr::null_mut(),
+        };
+    }
+
+    #[inline]
     fn is_truncated(&self) -> bool {
         matches!(&self.backing, Backing::Mapped(map, _) if map.is_truncated())
     }

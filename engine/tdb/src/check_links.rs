@@ -27,7 +27,12 @@ struct Reference {
     target: u32,
     owner: Owner,
     from: u32,
+    /// Index of the record that refers; `HEAD` for the head of a list.
+    from_index: u32,
 }
+
+/// No record: a head refers.
+const HEAD: u32 = u32::MAX;
 
 impl Owner {
     pub(crate) const FREE: Self = Self(u32::MAX);
@@ -44,7 +49,9 @@ impl Links {
 
     pub(crate) fn refer(&mut self, from: u32, target: u32, owner: Owner) {
         if target != 0 {
-            self.references.push(Reference { target, owner, from });
+            let index = u32::try_from(self.records.len()).expect("fewer than bytes in a file");
+            let from_index = index.checked_sub(1).unwrap_or(HEAD);
+            self.references.push(Reference { target, owner, from, from_index });
         }
     }
 
@@ -101,12 +108,40 @@ impl Links {
         for stray in references {
             report.add(stray.from, "links to what is no record", Advice::Rescue);
         }
-        // If every record is linked once, a list can only go in circles apart from its head; the
-        // records of such a circle are those that no head reaches.
-        if report.faults_count == faults_before && reachable(tdb).len() != self.records.len() {
+        if report.faults_count == faults_before && self.has_circle() {
             report.add(FREE_LIST_HEAD, "records are linked in a circle", Advice::Rescue);
         }
         Ok(())
+    }
+
+    /// When every record is linked exactly once, the references (sorted by target) are one to one
+    /// with the records, and a list can only go in circles apart from any head. Going back from
+    /// each record must then end at a head, or at a record from which that is known.
+    fn has_circle(&self) -> bool {
+        const UNSEEN: u8 = 0;
+        const ON_THIS_WAY: u8 = 1;
+        const GOOD: u8 = 2;
+        let mut seen = vec![UNSEEN; self.references.len()];
+        let mut way = Vec::new();
+        for start in 0..self.references.len() {
+            let mut at = start;
+            while seen[at] == UNSEEN {
+                seen[at] = ON_THIS_WAY;
+                way.push(at);
+                match self.references[at].from_index {
+                    HEAD => break,
+                    before => at = before as usize,
+                }
+            }
+            let ends_at_head = way
+                .last()
+                .is_none_or(|last| self.references[*last].from_index == HEAD || seen[at] == GOOD);
+            if !ends_at_head {
+                return true;
+            }
+            way.drain(..).for_each(|index| seen[index] = GOOD);
+        }
+        false
     }
 
     fn has_unlinked(&self) -> bool {

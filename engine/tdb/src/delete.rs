@@ -4,7 +4,7 @@ use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
 use crate::find::{Found, LoopGuard};
 use crate::lock_table::List;
-use crate::range_lock::{Attempt, LockKind, Range, Wait};
+use crate::range_lock::{self, LockKind};
 use crate::record::{Kind, MAGIC_DEAD};
 
 impl Tdb {
@@ -52,13 +52,12 @@ impl Tdb {
         if let Some(all) = &self.locks.all {
             return Ok(all.kind == LockKind::Write || all.upgradable);
         }
-        // The chain lock keeps new traversers away, so a moment's lock tells enough.
-        let byte = Range::byte(offset);
-        let unused = self.fcntl(byte, LockKind::Write, Wait::Try)? == Attempt::Locked;
-        if unused {
-            self.release_range(byte);
-        }
-        Ok(unused)
+        let Some(file) = &self.file else { return Ok(true) };
+        // The chain lock keeps new traversers away, so a moment's look tells enough.
+        range_lock::is_unlocked(file, offset).map_err(|error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            self.lock_error(offset, "fcntl failed", errno)
+        })
     }
 
     fn trim_with(

@@ -53,6 +53,7 @@ impl Mapping {
     }
 
     /// True if some access has met a missing page; asked after every access.
+    #[inline]
     pub(crate) fn is_truncated(&self) -> bool {
         self.slot.is_some_and(|slot| slot.truncated.load(Ordering::Relaxed))
     }

@@ -119,6 +119,17 @@ pub(crate) fn unlock(file: &File, range: Range) -> io::Result<()> {
     request(file.as_fd(), range, libc::F_UNLCK, Wait::Block)
 }
 
+/// True if nobody else holds a lock of any kind on the byte: half the system calls of taking and
+/// releasing one.
+pub(crate) fn is_unlocked(file: &File, byte: u32) -> io::Result<bool> {
+    let mut range = description(Range::byte(byte), libc::F_WRLCK);
+    // SAFETY: the descriptor is open as long as `file` lives; the call writes only to `range`.
+    if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(i32::from(range.l_type) == libc::F_UNLCK)
+}
+
 /// Blocks until the descriptor has the write lock of one byte; for a thread that may block, on
 /// behalf of one that may not. The lock belongs to the descriptor, not to the thread: the owner
 /// enters it with `Tdb::adopt_chain_lock`.
@@ -154,13 +165,7 @@ fn request(
         Wait::Block => libc::F_OFD_SETLKW,
         Wait::Try => libc::F_OFD_SETLK,
     };
-    let range = libc::flock {
-        l_type: i16::try_from(kind).expect("lock kinds are small"),
-        l_whence: i16::try_from(libc::SEEK_SET).expect("SEEK_SET is 0"),
-        l_start: i64::from(range.start),
-        l_len: i64::from(range.size),
-        l_pid: 0,
-    };
+    let range = description(range, kind);
     loop {
         // SAFETY: the descriptor is open while it is borrowed, and `range` is a valid `flock`
         // that the call only reads.
@@ -171,6 +176,16 @@ fn request(
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
+    }
+}
+
+fn description(range: Range, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: i16::try_from(kind).expect("lock kinds are small"),
+        l_whence: i16::try_from(libc::SEEK_SET).expect("SEEK_SET is 0"),
+        l_start: i64::from(range.start),
+        l_len: i64::from(range.size),
+        l_pid: 0,
     }
 }
 

@@ -51,8 +51,10 @@ impl Tdb {
     }
 
     pub(crate) fn read_u32(&mut self, offset: u32) -> Result<u32, TdbError> {
-        let mut bytes = [0; 4];
-        self.read_at(offset, &mut bytes)?;
+        let bytes = match &self.transaction {
+            None => self.area.read_array(offset)?,
+            Some(transaction) => transaction.read_array(&self.area, offset)?,
+        };
         Ok(self.number(bytes))
     }
 
@@ -62,8 +64,10 @@ impl Tdb {
     }
 
     pub(crate) fn read_record(&mut self, offset: u32) -> Result<RecordHeader, TdbError> {
-        let mut bytes = [0; 24];
-        self.read_at(offset, &mut bytes)?;
+        let bytes = match &self.transaction {
+            None => self.area.read_array(offset)?,
+            Some(transaction) => transaction.read_array(&self.area, offset)?,
+        };
         Ok(RecordHeader::from_bytes(&bytes, self.swapped))
     }
 

@@ -105,6 +105,16 @@ impl TransactionState {
         Ok(())
     }
 
+    pub(crate) fn read_array<const N: usize>(
+        &self,
+        area: &Area,
+        offset: u32,
+    ) -> Result<[u8; N], TdbError> {
+        let mut bytes = [0; N];
+        self.read(area, offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
     pub(crate) fn write(
         &mut self,
         area: &Area,

@@ -52,7 +52,7 @@ impl Tdb {
     pub fn traverse_write(&mut self, visit: &mut VisitAndChange<'_>) -> Result<u64, TdbError> {
         let mut seen = 0;
         let mut bytes = Vec::new();
-        let mut records: Vec<(usize, usize)> = Vec::new();
+        let mut records = Vec::new();
         for chain in (0..self.hash_size).map(Chain) {
             // Chain 0 is always really locked, which orders the unlocked looks at the others.
             if chain.0 > 0 && self.chain_is_empty(chain) {
@@ -60,16 +60,13 @@ impl Tdb {
             }
             bytes.clear();
             records.clear();
-            self.walk_chain(chain, &mut |key, data| {
-                bytes.extend_from_slice(key);
-                bytes.extend_from_slice(data);
-                records.push((key.len(), data.len()));
-                ControlFlow::Continue(())
+            self.with_chain(chain, LockKind::Read, |tdb| {
+                tdb.copy_locked(chain, &mut bytes, &mut records)
             })?;
             let mut rest = &bytes[..];
             for (key_len, data_len) in &records {
-                let (key, tail) = rest.split_at(*key_len);
-                let (data, tail) = tail.split_at(*data_len);
+                let (key, tail) = rest.split_at(*key_len as usize);
+                let (data, tail) = tail.split_at(*data_len as usize);
                 rest = tail;
                 seen += 1;
                 if visit(self, key, data).is_break() {
@@ -78,6 +75,27 @@ impl Tdb {
             }
         }
         Ok(seen)
+    }
+
+    /// Appends keys and data of all live records to `bytes`, and their lengths to `records`.
+    fn copy_locked(
+        &mut self,
+        chain: Chain,
+        bytes: &mut Vec<u8>,
+        records: &mut Vec<(u32, u32)>,
+    ) -> Result<(), TdbError> {
+        let mut offset = self.read_u32(chain.head())?;
+        let mut guard = LoopGuard::new(offset);
+        while offset != 0 {
+            let record = self.read_chain_record(offset)?;
+            if record.kind() == Kind::Live {
+                self.read_into(Self::key_at(offset), record.key_len + record.data_len, bytes)?;
+                records.push((record.key_len, record.data_len));
+            }
+            offset = record.next;
+            guard.follow(self, offset)?;
+        }
+        Ok(())
     }
 
     fn walk_locked(

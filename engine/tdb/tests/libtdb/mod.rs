@@ -278,6 +278,15 @@ impl Original {
         }
     }
 
+    /// Visits every record and does nothing with it.
+    pub(crate) fn traverse_count(&mut self) -> c_int {
+        unsafe extern "C" fn nothing(_: *mut c_void, _: Data, _: Data, _: *mut c_void) -> c_int {
+            0
+        }
+        // SAFETY: the handle is open; the private pointer is not used.
+        unsafe { (functions().traverse_read)(self.0, Some(nothing), std::ptr::null_mut()) }
+    }
+
     pub(crate) fn traverse(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         unsafe extern "C" fn collect(
             _: *mut c_void,
