@@ -1,13 +1,10 @@
-//! Bytes from outside: whatever comes on the client socket or on the node port, it is answered with an error or its
-//! connection is closed; everyone else goes on and memory stays bounded (client protocol §1.2, §13).
+//! Bytes from outside on the client socket: whatever comes, it is answered with an error or its connection is closed;
+//! everyone else goes on and memory stays bounded (client protocol §1.2, §13).
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-
-use crate::harness::{Cell, Client, Plan, control, control_packet, packet, until};
+use crate::harness::{Cell, Client, Plan, control, control_packet, packet};
+use crate::witness::{Witness, garbage, is_end};
 
 /// Packets whose header or inner lengths are wrong, each for a connection of its own.
 #[test]
@@ -145,78 +142,6 @@ fn half_a_packet_holds_up_nobody() {
     }
 }
 
-#[test]
-fn garbage_from_a_peer_address_disturbs_nobody() {
-    let Some(cell) = Cell::healthy(Plan::nodes(3)) else { return };
-    if cell.is_stock() {
-        return;
-    }
-    cell.enter_network();
-    let mut witness = Witness::new(&cell);
-
-    for seed in 1..=20 {
-        // Node 2's address, and one that is no node's.
-        for source in [Ipv4Addr::new(127, 0, 0, 3), Ipv4Addr::new(127, 0, 0, 77)] {
-            let mut link = connect_from(source, 0).expect("the node port listens");
-            let _ = link.write_all(&garbage(seed, 300_000));
-            assert!(is_closed(&mut link), "a link with garbage on it is closed");
-        }
-        witness.is_undisturbed();
-    }
-    for length in [0, 1, 31, 0x7FFF_FFFF, u32::MAX] {
-        let mut link = connect_from(Ipv4Addr::new(127, 0, 0, 3), 0).expect("the node port listens");
-        let _ = link.write_all(&length.to_le_bytes().repeat(64));
-        assert!(is_closed(&mut link), "a link that promises {length} bytes is closed");
-    }
-    witness.is_undisturbed();
-    assert!(
-        cell.ctdb(0, &["status"]).text().matches(" OK").count() == 3,
-        "all nodes stayed members"
-    );
-}
-
-#[test]
-fn silent_links_to_the_node_port_are_bounded() {
-    let Some(cell) = Cell::healthy(Plan::nodes(2)) else { return };
-    if cell.is_stock() {
-        return;
-    }
-    cell.enter_network();
-    let mut witness = Witness::new(&cell);
-
-    let links: Vec<_> =
-        (0..500).map_while(|_| connect_from(Ipv4Addr::new(127, 0, 0, 77), 0).ok()).collect();
-    witness.is_undisturbed();
-
-    drop(links);
-    witness.is_undisturbed();
-}
-
-/// Someone who was there before, and must notice nothing.
-struct Witness<'cell> {
-    cell: &'cell Cell,
-    client: Client,
-    rss_bytes: u64,
-}
-
-impl<'cell> Witness<'cell> {
-    fn new(cell: &'cell Cell) -> Witness<'cell> {
-        let client = Client::connect(&cell.socket(0)).expect("the daemon listens");
-        Witness { cell, client, rss_bytes: cell.daemon_rss_bytes(0) }
-    }
-
-    fn is_undisturbed(&mut self) {
-        let (pnn, _) =
-            self.client.control(control::GET_PNN, 0, b"").expect("the daemon still answers");
-        assert_eq!(pnn, 0);
-        let grown_bytes = self.cell.daemon_rss_bytes(0).saturating_sub(self.rss_bytes);
-        assert!(grown_bytes < RSS_GROWTH_BYTES_MAX, "memory grew by {grown_bytes} bytes");
-        until("all nodes are healthy", Duration::from_secs(10), || {
-            self.cell.nodes().all(|node| self.cell.ctdb(node, &["nodestatus"]).success())
-        });
-    }
-}
-
 fn truncated() -> Vec<Vec<u8>> {
     let whole = control_packet(1, control::GET_PNN, 0, b"");
     [1, 3, 4, 16, 31, 32, 40, 59].map(|size| whole[..size].to_vec()).to_vec()
@@ -263,50 +188,6 @@ fn foreign() -> Vec<Vec<u8>> {
     );
     all
 }
-
-/// Bytes that look like nothing, the same for the same seed.
-fn garbage(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    (0..size)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[3]
-        })
-        .collect()
-}
-
-/// A connection to a node's port whose other end claims to be `source`.
-fn connect_from(source: Ipv4Addr, node: u8) -> io::Result<TcpStream> {
-    let descriptor = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    bind(&descriptor, &SocketAddr::from((source, 0)))?;
-    connect(&descriptor, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, node + 1), NODE_PORT)))?;
-    let stream = TcpStream::from(descriptor);
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.set_write_timeout(Some(Duration::from_secs(10)))?;
-    Ok(stream)
-}
-
-fn is_closed(link: &mut TcpStream) -> bool {
-    let mut buffer = [0; 4096];
-    loop {
-        match link.read(&mut buffer) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(fault) => return is_end(fault),
-        }
-    }
-}
-
-fn is_end(fault: io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
-    matches!(fault.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
-}
-
-const NODE_PORT: u16 = 4379;
-/// What a hundred sessions may need for buffers, many times over, and far from what a lying length asks for.
-const RSS_GROWTH_BYTES_MAX: u64 = 128 << 20;
 
 const TRAVERSE_START: u32 = 20;
 const SET_TUNABLE: u32 = 48;

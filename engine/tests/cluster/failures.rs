@@ -209,7 +209,7 @@ fn leader(cell: &Cell, node: u32) -> u32 {
 }
 
 /// Whether a node sees a working cluster of so many members.
-fn is_recovered(cell: &Cell, node: u32, members: u32) -> bool {
+pub(crate) fn is_recovered(cell: &Cell, node: u32, members: u32) -> bool {
     let status = cell.ctdb(node, &["-t", "2", "status"]).stdout;
     status.contains(&format!("Size:{members}"))
         && status.contains("Recovery mode:NORMAL")

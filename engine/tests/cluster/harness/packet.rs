@@ -31,9 +31,14 @@ pub(crate) struct Packet {
 
 /// Opcodes of the controls that the tests send (client protocol §3.2).
 pub(crate) mod control {
+    pub(crate) const PROCESS_EXISTS: u32 = 0;
+    pub(crate) const PING: u32 = 3;
     pub(crate) const GETDBPATH: u32 = 4;
     pub(crate) const DB_ATTACH: u32 = 18;
     pub(crate) const GET_PNN: u32 = 35;
+    pub(crate) const REGISTER_SRVID: u32 = 23;
+    pub(crate) const DEREGISTER_SRVID: u32 = 24;
+    pub(crate) const REGISTER_NOTIFY: u32 = 114;
     pub(crate) const DB_OPEN_FLAGS: u32 = 149;
 }
 
@@ -60,6 +65,22 @@ impl Client {
         Ok((status, reply.tail(44, reply.word(36))))
     }
 
+    /// Sends a control to a node, whose number may also be one of the special ones.
+    pub(crate) fn control_to(
+        &mut self,
+        node: u32,
+        opcode: u32,
+        data: &[u8],
+    ) -> io::Result<(i32, Vec<u8>)> {
+        self.reqid += 1;
+        let reqid = self.reqid;
+        let mut bytes = control_packet(reqid, opcode, 0, data);
+        bytes[20..24].copy_from_slice(&node.to_le_bytes());
+        self.send(&bytes)?;
+        let reply = self.reply(OPERATION_REPLY_CONTROL, reqid)?;
+        Ok((reply.word(32).cast_signed(), reply.tail(44, reply.word(36))))
+    }
+
     /// Asks for a record (flag 1: migrate it here) and waits for the answer: status and data. An
     /// error packet is an answer, too: its status and text stand in the same places.
     pub(crate) fn call(
@@ -80,6 +101,26 @@ impl Client {
         self.send(&packet(OPERATION_REQ_CALL, 0, reqid, &body))?;
         let reply = self.reply_of(&[OPERATION_REPLY_CALL, OPERATION_REPLY_ERROR], reqid)?;
         Ok((reply.word(32), reply.tail(40, reply.word(36))))
+    }
+
+    /// Sends a message to a srvid on a node; there is no answer.
+    pub(crate) fn message(&mut self, destnode: u32, srvid: u64, data: &[u8]) -> io::Result<()> {
+        let mut body = srvid.to_le_bytes().to_vec();
+        body.extend(u32::try_from(data.len()).expect("messages are short").to_le_bytes());
+        body.extend(data);
+        self.send(&packet(OPERATION_REQ_MESSAGE, destnode, 0, &body))
+    }
+
+    /// From now on a read that gets nothing in time fails.
+    pub(crate) fn limit_reads(&mut self, limit: Duration) {
+        self.stream.set_read_timeout(Some(limit)).expect("a time-out above zero");
+    }
+
+    /// Waits for a message and returns its srvid and data.
+    pub(crate) fn next_message(&mut self) -> io::Result<(u64, Vec<u8>)> {
+        let packet = self.reply(OPERATION_REQ_MESSAGE, 0)?;
+        let srvid = u64::from(packet.word(32)) | u64::from(packet.word(36)) << 32;
+        Ok((srvid, packet.tail(44, packet.word(40))))
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -172,6 +213,7 @@ pub(crate) const CURRENT_NODE: u32 = 0xF000_0001;
 pub(crate) const OPERATION_REQ_CALL: u32 = 0;
 pub(crate) const OPERATION_REPLY_CALL: u32 = 1;
 const OPERATION_REPLY_ERROR: u32 = 4;
+pub(crate) const OPERATION_REQ_MESSAGE: u32 = 5;
 pub(crate) const OPERATION_REQ_CONTROL: u32 = 7;
 pub(crate) const OPERATION_REPLY_CONTROL: u32 = 8;
 pub(crate) const MAGIC: u32 = 0x4354_4442;
