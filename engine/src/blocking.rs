@@ -142,6 +142,8 @@ impl Shared {
     }
 
     fn serve(&self) {
+        // Whoever started this thread may have a priority that its own work needs, not this.
+        let _ = rustix::process::setpriority_process(None, 0);
         let mut state = self.lock();
         loop {
             if let Some(job) = state.queue.pop_front() {

@@ -9,8 +9,8 @@
 //! [cluster]
 //! quorum = "majority"            # or "none"; a cluster lock in ctdb.conf goes before either
 //! heartbeat_interval_ms = 100
-//! detection_time_ms = 600        # a node silent for so long is gone
-//! lease_ms = 500                 # a node out of touch for so long stops by itself
+//! detection_time_ms = 900        # a node silent for so long is gone
+//! lease_ms = 750                 # a node out of touch for so long stops by itself
 //! lock_stall_limit_ms = 0        # a held cluster lock that cannot be checked for so long is
 //!                                # lost; 0: wait, as stock does
 //!
@@ -170,8 +170,8 @@ impl Default for ClusterSettings {
         Self {
             quorum: QuorumRule::Majority,
             heartbeat_interval_ms: 100,
-            detection_time_ms: 600,
-            lease_ms: 500,
+            detection_time_ms: 900,
+            lease_ms: 750,
             lock_stall_limit_ms: 0,
         }
     }
@@ -281,8 +281,8 @@ mod tests {
 
     #[test]
     fn times_leave_room_for_each_other() {
-        assert!(read("[cluster]\nlease_ms = 600\n").unwrap_err().contains("9/10"));
-        let fault = read("[cluster]\nheartbeat_interval_ms = 200\n").unwrap_err();
+        assert!(read("[cluster]\nlease_ms = 900\n").unwrap_err().contains("9/10"));
+        let fault = read("[cluster]\nheartbeat_interval_ms = 300\n").unwrap_err();
         assert!(fault.contains("three times"), "{fault}");
         assert!(read("[cluster]\ndetection_time_ms = 2000\nlease_ms = 1500\n").is_ok());
     }

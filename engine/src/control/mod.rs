@@ -57,6 +57,8 @@ pub(crate) struct Control {
     pub(crate) has_left: bool,
 }
 
+/// The highest priority of ordinary threads.
+const CONTROL_NICE: i32 = -20;
 /// The stock tool knows the leader from this message alone (client protocol §10.1).
 const LEADER_MESSAGE_INTERVAL_US: u64 = 1_000_000;
 
@@ -66,6 +68,11 @@ impl Control {
     /// # Errors
     /// The ring fails.
     pub(crate) fn run(mut self) -> Result<(), RingError> {
+        // A node that cannot send its heartbeats in time is taken for dead, however busy others
+        // keep its CPUs. This thread needs them for microseconds.
+        if let Err(error) = rustix::process::setpriority_process(None, CONTROL_NICE) {
+            tracing::info!("the control thread has no priority over others: {error}");
+        }
         self.begin();
         while !self.has_left {
             let wait = self.wait();
