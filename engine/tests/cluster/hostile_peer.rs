@@ -171,7 +171,7 @@ fn greeting_of_node_0() -> Hello {
         TcpListener::bind((Ipv4Addr::new(127, 0, 0, 3), NODE_PORT)).expect("the port is free");
     loop {
         let (mut link, source) = listener.accept().expect("a node tries to reach the dead one");
-        if source.ip() != Ipv4Addr::new(127, 0, 0, 1) {
+        if source.ip() != Ipv4Addr::LOCALHOST {
             continue;
         }
         // Frames are read in place, at multiples of 16.
