@@ -383,7 +383,8 @@ fn p18_growth_by_others_is_noticed() {
         for number in 0..40 {
             assert_eq!(peer.ask(&format!("store theirs-{number} 60000")), "0");
             let key = format!("ours-{number}");
-            tdb.store(key.as_bytes(), &[&[7; 30_000]], StoreMode::Insert).expect("there is room");
+            tdb.store(key.as_bytes(), &[&vec![7; 30_000]], StoreMode::Insert)
+                .expect("there is room");
             let mut data = Vec::new();
             let theirs = format!("theirs-{number}");
             assert!(tdb.fetch(theirs.as_bytes(), &mut data).expect("sound"));
