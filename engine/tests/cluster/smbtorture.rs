@@ -84,15 +84,23 @@ fn run_suite(cell: &Cell, node: u32, suite: &str) -> Background {
     cell.spawn(node, "timeout", &line)
 }
 
-/// Result of each test of the suite, in subunit's words, up to the end of the output.
+/// Result of each test of the suite, in subunit's word and, unless it is a success, its reason; up to the end of the
+/// output.
 fn results_of(suite: &str, run: &Background) -> BTreeMap<String, String> {
     let mut results = BTreeMap::new();
-    for line in run.all_lines(SUITE_LIMIT + Duration::from_secs(20)) {
+    let lines = run.all_lines(SUITE_LIMIT + Duration::from_secs(20));
+    for (at, line) in lines.iter().enumerate() {
         for word in ["success", "failure", "error", "skip"] {
-            if let Some(name) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(": ")) {
-                let name = name.trim_end_matches(" [").to_owned();
-                results.insert(format!("{suite}.{name}"), word.to_owned());
-            }
+            let Some(name) = line.strip_prefix(word).and_then(|rest| rest.strip_prefix(": "))
+            else {
+                continue;
+            };
+            // `failure: NAME [`, and the reason in the next line.
+            let result = match name.strip_suffix(" [") {
+                Some(_) => format!("{word}: {}", lines.get(at + 1).map_or("", String::as_str)),
+                None => word.to_owned(),
+            };
+            results.insert(format!("{suite}.{}", name.trim_end_matches(" [")), result);
         }
     }
     results

@@ -104,7 +104,6 @@ impl Cell {
     pub(crate) fn serving(plan: Plan) -> Option<Cell> {
         let cell = Cell::healthy(plan)?;
         cell.script("smbd", &[]);
-        cell.script("serving", &[]);
         Some(cell)
     }
 
