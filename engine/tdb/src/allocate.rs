@@ -43,15 +43,25 @@ impl Tdb {
     /// Room of exactly the free list's making; the free list is locked.
     pub(crate) fn allocate_from_free_list(&mut self, size: u32) -> Result<Room, TdbError> {
         let want = request_size(size).ok_or_else(|| self.too_large())?;
+        let mut expanded = false;
         loop {
             let (best, merged_enough) = self.search_free_list(want)?;
             if let Some(best) = best {
                 return self.take(best, want);
             }
-            if !merged_enough {
-                let grow = want.checked_add(RECORD_HEADER_SIZE).ok_or_else(|| self.too_large())?;
-                self.expand(grow)?;
+            if merged_enough {
+                // Each merge shortens the list, so this comes to an end.
+                continue;
             }
+            if expanded {
+                // The new space has merged with something that only looks free. Growing again would
+                // fill the disk.
+                let rule = "space that was just freed is not on the free list";
+                return Err(self.corrupt(FREE_LIST_HEAD, rule));
+            }
+            let grow = want.checked_add(RECORD_HEADER_SIZE).ok_or_else(|| self.too_large())?;
+            self.expand(grow)?;
+            expanded = true;
         }
     }
 
@@ -67,6 +77,10 @@ impl Tdb {
         self.refresh_size()?;
         self.reclaim_tail()?;
         let offset = self.size_bytes();
+        if !offset.is_multiple_of(4) {
+            // A record behind it would be refused by everybody's check.
+            return Err(self.corrupt(offset, "the file does not end at a multiple of 4"));
+        }
         let add = growth(offset, want, page_size()).ok_or_else(|| self.too_large())?;
         self.grow(add)?;
         // Another process cannot have grown the file meanwhile: growing needs the free list.

@@ -129,6 +129,10 @@ impl Tdb {
             }
             Err(HeaderFault::Refused(rule, _)) => report.add(32, rule, Advice::Rescue),
         }
+        if !self.size_bytes().is_multiple_of(4) {
+            let rule = "the file does not end at a multiple of 4";
+            report.add(self.size_bytes(), rule, Advice::Rescue);
+        }
         let recovery_start = self.read_u32(RECOVERY_START)?;
         if recovery_start != 0 && recovery_start < self.data_start() {
             report.add(RECOVERY_START, "the recovery area lies in the header", Advice::Rescue);
@@ -187,7 +191,7 @@ impl Tdb {
         report: &mut CheckReport,
     ) -> Result<Option<u32>, TdbError> {
         let end = self.size_bytes();
-        if end - offset < RECORD_HEADER_SIZE {
+        if end - offset < RECORD_HEADER_SIZE + TAILER_SIZE {
             report.add(offset, "space at the end is too small for a record", Advice::Rescue);
             return Ok(Some(end));
         }

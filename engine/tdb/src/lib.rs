@@ -27,6 +27,7 @@ mod flags;
 mod free_list;
 pub mod hash;
 mod header;
+mod image;
 mod keys;
 mod list;
 mod lock_table;
