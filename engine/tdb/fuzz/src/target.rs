@@ -13,7 +13,7 @@ use std::path::Path;
 /// byte 1     bits 0 to 2: which looks are taken; bits 3 to 5: which change is made, 7 = all
 /// the rest   as byte 0 says: a file, or free list head, chain heads and records
 /// ```
-pub fn run(input: &[u8]) {
+pub(crate) fn run(input: &[u8]) {
     let [kind, choice, rest @ ..] = input else { return };
     let bytes = if kind & 1 == 1 { rest.to_vec() } else { with_header(*kind, rest) };
     let Ok(mut tdb) = Tdb::from_bytes(Path::new("fuzz"), bytes) else { return };

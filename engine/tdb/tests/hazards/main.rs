@@ -8,12 +8,15 @@
 #[path = "../libtdb/mod.rs"]
 mod libtdb;
 mod peer;
+#[path = "../runner/mod.rs"]
+mod runner;
 
 use bateria_tdb::{
     Attempt, Chain, ChainWait, LockKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags,
 };
 use peer::Peer;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const MUTEX: u32 = 0x1C41;
@@ -21,51 +24,40 @@ const FCNTL: u32 = 0x0C41;
 /// No CLEAR_IF_FIRST.
 const LASTING: u32 = 0x0C40;
 
-type Test = (&'static str, fn());
+type Test = (&'static str, &'static dyn Fn());
 
 const TESTS: &[Test] = &[
-    ("p1_a_file_in_use_is_not_cleared", p1_a_file_in_use_is_not_cleared),
-    ("p1_a_file_out_of_use_is_cleared", p1_a_file_out_of_use_is_cleared),
-    ("p2_closing_a_descriptor_keeps_locks", p2_closing_a_descriptor_keeps_locks),
-    ("p3_threads_exclude_each_other", p3_threads_exclude_each_other),
-    ("p4_descriptors_close_on_exec", p4_descriptors_close_on_exec),
-    ("p5_p7_a_mutex_lost_to_its_thread", p5_p7_a_mutex_lost_to_its_thread),
-    ("p7_dropping_a_handle_releases", p7_dropping_a_handle_releases),
-    ("p8_mutexes_are_mapped_once", p8_mutexes_are_mapped_once),
-    ("p9_the_number_of_held_locks_is_limited", p9_the_number_of_held_locks_is_limited),
-    ("p10_the_lock_of_a_killed_process", p10_the_lock_of_a_killed_process),
-    ("p11_p12_both_lock_the_same", p11_p12_both_lock_the_same),
-    ("p15_a_record_under_a_traverse_stays", p15_a_record_under_a_traverse_stays),
-    ("p16_the_first_lock_tests_recovery", p16_the_first_lock_tests_recovery),
-    ("p16_libtdb_recovers_ours", p16_libtdb_recovers_ours),
-    ("p18_growth_by_others_is_noticed", p18_growth_by_others_is_noticed),
-    ("p28_p29_mutexes_must_fit", p28_p29_mutexes_must_fit),
-    ("p30_read_locks_are_not_upgraded", p30_read_locks_are_not_upgraded),
-    ("p35_read_only_refuses_a_pending_recovery", p35_read_only_refuses_a_pending_recovery),
-    ("p36_clear_if_first_needs_locks", p36_clear_if_first_needs_locks),
-    ("p37_lock_all_gives_way_to_a_traverse", p37_lock_all_gives_way_to_a_traverse),
-    ("p38_a_lockless_handle_leaves_mutexes_alone", p38_a_lockless_handle_leaves_mutexes_alone),
-    ("waiting_for_a_chain_and_for_everything", waiting_for_a_chain_and_for_everything),
+    ("p1_a_file_in_use_is_not_cleared", &p1_a_file_in_use_is_not_cleared),
+    ("p1_a_file_out_of_use_is_cleared", &p1_a_file_out_of_use_is_cleared),
+    ("p2_closing_a_descriptor_keeps_locks", &p2_closing_a_descriptor_keeps_locks),
+    ("p3_threads_exclude_each_other", &p3_threads_exclude_each_other),
+    ("p4_descriptors_close_on_exec", &p4_descriptors_close_on_exec),
+    ("p5_p7_a_mutex_lost_to_its_thread", &p5_p7_a_mutex_lost_to_its_thread),
+    ("p7_dropping_a_handle_releases", &p7_dropping_a_handle_releases),
+    ("p8_mutexes_are_mapped_once", &p8_mutexes_are_mapped_once),
+    ("p9_the_number_of_held_locks_is_limited", &p9_the_number_of_held_locks_is_limited),
+    ("p10_the_lock_of_a_killed_process", &p10_the_lock_of_a_killed_process),
+    ("p11_p12_both_lock_the_same", &p11_p12_both_lock_the_same),
+    ("p15_a_record_under_a_traverse_stays", &p15_a_record_under_a_traverse_stays),
+    ("p16_the_first_lock_tests_recovery", &p16_the_first_lock_tests_recovery),
+    ("p16_libtdb_recovers_ours", &p16_libtdb_recovers_ours),
+    ("p18_growth_by_others_is_noticed", &p18_growth_by_others_is_noticed),
+    ("p28_p29_mutexes_must_fit", &p28_p29_mutexes_must_fit),
+    ("p30_read_locks_are_not_upgraded", &p30_read_locks_are_not_upgraded),
+    ("p35_read_only_refuses_a_pending_recovery", &p35_read_only_refuses_a_pending_recovery),
+    ("p36_clear_if_first_needs_locks", &p36_clear_if_first_needs_locks),
+    ("p37_lock_all_gives_way_to_a_traverse", &p37_lock_all_gives_way_to_a_traverse),
+    ("p38_a_lockless_handle_leaves_mutexes_alone", &p38_a_lockless_handle_leaves_mutexes_alone),
+    ("waiting_for_a_chain_and_for_everything", &waiting_for_a_chain_and_for_everything),
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "peer") {
         peer::run(&arguments[1..]);
-        return;
+        return ExitCode::SUCCESS;
     }
-    if arguments.iter().any(|argument| argument == "--list") {
-        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
-        return;
-    }
-    let filters: Vec<&String> =
-        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    for (name, test) in TESTS {
-        if filters.is_empty() || filters.iter().any(|filter| name.contains(*filter)) {
-            test();
-            println!("hazard {name}: ok");
-        }
-    }
+    runner::run(TESTS)
 }
 
 struct File(PathBuf);

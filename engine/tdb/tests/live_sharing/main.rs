@@ -7,13 +7,15 @@ mod control;
 mod engine;
 #[path = "../libtdb/mod.rs"]
 mod libtdb;
+#[path = "../runner/mod.rs"]
+mod runner;
 mod worker;
 
 use bateria_tdb::{Advice, OpenOptions, StoreMode, Tdb, TdbFlags};
 use control::{COUNTERS, Control, SLOTS};
 use libtdb::Original;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 use worker::{Dice, Mix, Worker, counter_key};
 
@@ -107,26 +109,21 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "worker") {
         Worker::run(&arguments[1..]);
-        return;
-    }
-    if arguments.iter().any(|argument| argument == "--list") {
-        SCENARIOS.iter().for_each(|scenario| println!("{}: test", scenario.name));
-        return;
+        return ExitCode::SUCCESS;
     }
     let seconds = std::env::var("BATERIA_LIVE_SHARING_SECONDS")
         .map_or(2, |text| text.parse().expect("a number of seconds"));
-    let filters: Vec<&String> =
-        arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    for scenario in SCENARIOS {
-        if filters.is_empty() || filters.iter().any(|filter| scenario.name.contains(*filter)) {
-            let increments = run(scenario, Duration::from_secs(seconds));
-            println!("live sharing, {}: ok, {increments} increments", scenario.name);
-        }
-    }
+    let runs: Vec<_> = SCENARIOS
+        .iter()
+        .map(|scenario| (scenario.name, move || run(scenario, Duration::from_secs(seconds))))
+        .collect();
+    let tests: Vec<(&str, &dyn Fn())> =
+        runs.iter().map(|(name, run)| (*name, run as &dyn Fn())).collect();
+    runner::run(&tests)
 }
 
 /// A directory of the test's own and the processes in it; both end with it.
@@ -174,7 +171,7 @@ impl Drop for Stage {
     }
 }
 
-fn run(scenario: &Scenario, duration: Duration) -> u64 {
+fn run(scenario: &Scenario, duration: Duration) {
     let mut stage = Stage::new(scenario.name);
     let options = OpenOptions {
         flags: TdbFlags::from_bits_retain(scenario.flags),
@@ -214,7 +211,8 @@ fn run(scenario: &Scenario, duration: Duration) -> u64 {
         let mut child = stage.children[slot].take().expect("started above");
         await_end(&mut child, scenario, slot);
     }
-    judge(scenario, keeper, &stage.file(), &control)
+    let increments = judge(scenario, keeper, &stage.file(), &control);
+    println!("{}: {increments} increments", scenario.name);
 }
 
 /// Nobody may stand still for long: that would be a lost wake-up.
