@@ -243,3 +243,137 @@ impl Drop for Transaction<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Chain, OpenOptions, StoreMode};
+
+    fn opened(file: &crate::scratch::File, flags: TdbFlags) -> Tdb {
+        let options = OpenOptions {
+            flags: flags | TdbFlags::NOSYNC,
+            hash_size: 7,
+            create: true,
+            ..OpenOptions::default()
+        };
+        let mut tdb = Tdb::open(file.path(), &options).unwrap();
+        tdb.store(b"key", &[b"old"], StoreMode::Insert).unwrap();
+        tdb
+    }
+
+    fn value(tdb: &mut Tdb) -> Vec<u8> {
+        let mut out = Vec::new();
+        tdb.fetch(b"key", &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn others_see_the_old_state_until_the_commit() {
+        for flags in [TdbFlags::empty(), TdbFlags::MUTEX_LOCKING] {
+            let file = crate::scratch::File::new("transaction");
+            let mut tdb = opened(&file, flags);
+            let mut reader = tdb.sibling().unwrap();
+            let mut transaction = tdb.begin().unwrap();
+            transaction.store(b"key", &[b"new"], StoreMode::Replace).unwrap();
+            assert_eq!(value(&mut transaction), b"new");
+            // Mutexes belong to threads, and a reader of this thread is another reader.
+            std::thread::scope(|scope| {
+                let reading = scope.spawn(|| {
+                    assert_eq!(value(&mut reader), b"old");
+                    let busy = reader.try_begin().map(Transaction::cancel);
+                    assert!(matches!(busy, Err(TdbError::TransactionBusy { .. })));
+                    let chain = reader.chain_of(b"key");
+                    assert_eq!(reader.try_lock_chain(chain).unwrap(), Attempt::Busy);
+                });
+                reading.join().unwrap();
+            });
+            transaction.commit().unwrap();
+            assert_eq!(value(&mut reader), b"new");
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_is_dropped_never_happened() {
+        let file = crate::scratch::File::new("dropped");
+        let mut tdb = opened(&file, TdbFlags::empty());
+        let before = file.bytes();
+        let mut transaction = tdb.begin().unwrap();
+        transaction.store(b"key", &[&[1; 10_000]], StoreMode::Replace).unwrap();
+        drop(transaction);
+        assert!(file.bytes() == before);
+        assert_eq!(value(&mut tdb), b"old");
+        assert_eq!(tdb.try_lock_chain(Chain(0)).unwrap(), Attempt::Locked, "nothing is held");
+    }
+
+    #[test]
+    fn the_outermost_commit_decides_and_a_cancelled_part_spoils_it() {
+        let file = crate::scratch::File::new("nested");
+        let mut tdb = opened(&file, TdbFlags::empty());
+        let mut outer = tdb.begin().unwrap();
+        let mut inner = outer.begin().unwrap();
+        inner.store(b"key", &[b"inner"], StoreMode::Replace).unwrap();
+        inner.commit().unwrap();
+        outer.commit().unwrap();
+        assert_eq!(value(&mut tdb), b"inner");
+
+        let mut outer = tdb.begin().unwrap();
+        outer.store(b"key", &[b"outer"], StoreMode::Replace).unwrap();
+        outer.begin().unwrap().cancel();
+        assert!(outer.commit().is_err());
+        assert_eq!(value(&mut tdb), b"inner");
+    }
+
+    #[test]
+    fn nesting_is_refused_where_it_is_not_allowed() {
+        let file = crate::scratch::File::new("not-nested");
+        let mut tdb = opened(&file, TdbFlags::DISALLOW_NESTING);
+        let mut outer = tdb.begin().unwrap();
+        assert!(matches!(outer.begin(), Err(TdbError::Nesting { .. })));
+        outer.store(b"key", &[b"outer"], StoreMode::Replace).unwrap();
+        outer.commit().unwrap();
+        assert_eq!(value(&mut tdb), b"outer");
+    }
+
+    #[test]
+    fn a_transaction_starts_with_empty_hands() {
+        let file = crate::scratch::File::new("hands");
+        let mut tdb = opened(&file, TdbFlags::empty());
+        tdb.lock_chain(Chain(1)).unwrap();
+        assert!(matches!(tdb.begin(), Err(TdbError::Lock { .. })));
+        tdb.unlock_chain(Chain(1));
+        tdb.lock_all(LockKind::Read).unwrap();
+        assert!(matches!(tdb.begin(), Err(TdbError::Lock { .. })));
+        tdb.unlock_all();
+        assert!(tdb.begin().is_ok());
+    }
+
+    #[test]
+    fn a_prepared_transaction_is_committed_or_dropped_but_not_changed() {
+        let file = crate::scratch::File::new("prepared");
+        let mut tdb = opened(&file, TdbFlags::empty());
+        for spoil in [false, true] {
+            let mut transaction = tdb.begin().unwrap();
+            let new: &[u8] = if spoil { b"spoilt" } else { b"new" };
+            transaction.store(b"key", &[new], StoreMode::Replace).unwrap();
+            transaction.store(b"large", &[&[spoil.into(); 9000]], StoreMode::Replace).unwrap();
+            transaction.prepare().unwrap();
+            if spoil {
+                let late = transaction.store(b"key", &[b"late"], StoreMode::Replace);
+                assert!(matches!(late, Err(TdbError::Invalid { .. })));
+            }
+            assert_eq!(transaction.commit().is_err(), spoil);
+            assert_eq!(value(&mut tdb), b"new");
+        }
+        let report = tdb.check().unwrap();
+        assert!(report.is_clean() && report.unowned_bytes == 0, "{report:?}");
+    }
+
+    #[test]
+    fn a_transaction_that_changes_nothing_writes_nothing() {
+        let file = crate::scratch::File::new("nothing");
+        let mut tdb = opened(&file, TdbFlags::empty());
+        let before = file.bytes();
+        tdb.begin().unwrap().commit().unwrap();
+        assert!(file.bytes() == before);
+    }
+}
