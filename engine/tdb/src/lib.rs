@@ -29,6 +29,8 @@ pub mod hash;
 mod header;
 mod image;
 mod keys;
+#[cfg(feature = "libtdb")]
+pub mod libtdb;
 mod list;
 mod lock_table;
 mod many_chains;

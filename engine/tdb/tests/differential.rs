@@ -5,10 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod libtdb;
-
+use bateria_tdb::libtdb::Original;
 use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};
-use libtdb::Original;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};

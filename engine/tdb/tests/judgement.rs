@@ -2,10 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
 
-mod libtdb;
-
+use bateria_tdb::libtdb::Original;
 use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbFlags};
-use libtdb::Original;
 use std::path::{Path, PathBuf};
 
 struct File(PathBuf);

@@ -5,8 +5,6 @@
 //! those about bytes (P15, P20, P22 to P28, P33), `live_sharing` those about time (P10, P13, P31,
 //! P37).
 
-#[path = "../libtdb/mod.rs"]
-mod libtdb;
 mod peer;
 #[path = "../runner/mod.rs"]
 mod runner;

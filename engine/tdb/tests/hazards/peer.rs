@@ -1,6 +1,6 @@
 //! Another process that uses libtdb (or our engine) on command.
 
-use crate::libtdb::Original;
+use bateria_tdb::libtdb::Original;
 use bateria_tdb::{OpenOptions, StoreMode, Tdb, TdbFlags};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

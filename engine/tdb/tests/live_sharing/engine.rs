@@ -1,6 +1,6 @@
 //! One face for both implementations.
 
-use crate::libtdb::Original;
+use bateria_tdb::libtdb::Original;
 use bateria_tdb::{Attempt, ChainWait, LockKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;

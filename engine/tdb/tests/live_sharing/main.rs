@@ -5,15 +5,13 @@
 
 mod control;
 mod engine;
-#[path = "../libtdb/mod.rs"]
-mod libtdb;
 #[path = "../runner/mod.rs"]
 mod runner;
 mod worker;
 
+use bateria_tdb::libtdb::Original;
 use bateria_tdb::{Advice, OpenOptions, StoreMode, Tdb, TdbFlags};
 use control::{COUNTERS, Control, SLOTS};
-use libtdb::Original;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
