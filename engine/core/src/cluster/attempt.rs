@@ -346,6 +346,19 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_is_back_before_it_was_missed_gets_a_new_generation_all_the_same() {
+        let mut world = World::running(2, Quorum::Lock);
+        let generation = world.generation(Pnn(0));
+        world.cut(&[0], &[1]);
+        world.run_ms(1_000);
+        // The holder waits until the other has surely stopped; frames to it were lost.
+        assert_eq!(world.generation(Pnn(0)), generation);
+        world.heal();
+        world.ms_until(500, |w| (0..2).all(|pnn| w.generation(Pnn(pnn)) > generation));
+        assert!((0..2).all(|pnn| world.fences_of(Pnn(pnn)) == 0));
+    }
+
+    #[test]
     fn requests_during_a_recovery_are_folded_into_one_more() {
         let mut world = World::running(3, Quorum::Majority);
         let generation = world.generation(Pnn(0));

@@ -21,6 +21,7 @@ impl Cluster {
         // What the same step asked for before is of a node that had the right to ask.
         self.out.insert(0, Effect::Fence { reason });
         self.log(Fact::Fenced { reason });
+        self.step_down();
         // History that was abandoned must not count as the newest one when the node returns.
         self.member.committed = Prospect::none();
         self.member.rebuilt = Generation::INVALID;
@@ -32,7 +33,6 @@ impl Cluster {
         self.member.ended.clear();
         self.leader_granted_sent = None;
         self.peers.values_mut().for_each(|peer| peer.granted_sent = None);
-        self.step_down();
     }
 
     /// The node becomes inactive or leaves: fences it if there is something to lose.
@@ -86,7 +86,7 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use crate::cluster::world::World;
-    use crate::cluster::{Effect, Input, Quorum};
+    use crate::cluster::{Effect, Input, Micros, Quorum};
     use bateria_wire::{NodeFlags, Pnn};
 
     fn set(flags: NodeFlags) -> Input {
@@ -133,6 +133,14 @@ mod tests {
         world.run_ms(1_000);
         assert_eq!(world.generation(Pnn(0)), generation);
         assert_eq!(world.node(Pnn(0)).view().nodes[1].flags, NodeFlags::PERMANENTLY_DISABLED);
+    }
+
+    #[test]
+    fn a_holder_of_the_lock_that_is_fenced_keeps_no_lease() {
+        let mut world = World::running(3, Quorum::Lock);
+        let holder = world.lock_holder.unwrap();
+        world.input(holder, set(NodeFlags::STOPPED));
+        assert_eq!(world.node(holder).lease_until(), Micros(0));
     }
 
     #[test]

@@ -51,7 +51,9 @@ impl Cluster {
         }
         let until = self.lease_until();
         if until <= self.now {
-            let silent_us = self.now.since(until).saturating_add(self.config.timing.lease_us);
+            let lease_us = self.config.timing.lease_us;
+            let silent_us = self.now.since(until).saturating_add(lease_us);
+            let silent_us = silent_us.min(self.now.since(self.started_at));
             self.fence(FenceReason::LeaseExpired { silent_us });
         }
     }

@@ -26,14 +26,17 @@ impl Cluster {
         if let Some(lead) = &mut self.lead {
             lead.told.remove(&pnn);
         }
-        match was {
-            Presence::Here if same_life => {
-                self.log(Fact::LinkReset { node: pnn });
-                self.want_repair(pnn);
-            }
-            _ => self.log(Fact::NodeConnected { node: pnn }),
-        }
-        if !same_life {
+        let unbroken = same_life && was == Presence::Here;
+        let fact = if unbroken {
+            Fact::LinkReset { node: pnn }
+        } else {
+            Fact::NodeConnected { node: pnn }
+        };
+        self.log(fact);
+        if same_life {
+            // It may have been given up, and be back before a generation without it was made.
+            self.want_repair(pnn);
+        } else {
             self.new_life(pnn, incarnation);
         }
     }

@@ -90,6 +90,10 @@ impl Cluster {
     }
 
     pub(super) fn release_lock(&mut self) {
+        if self.lock.state == State::Leading {
+            // Until now this node granted its own lease; it goes on from here like any member's.
+            self.leader_granted_sent = Some(self.now);
+        }
         if core::mem::replace(&mut self.lock.state, State::Idle) != State::Idle {
             self.out.push(Effect::ReleaseLock);
             self.retry_lock();
@@ -154,7 +158,7 @@ impl Cluster {
 #[cfg(test)]
 mod tests {
     use crate::cluster::world::World;
-    use crate::cluster::{Effect, Input, LockEvent, Quorum};
+    use crate::cluster::{Capabilities, Effect, Input, LockEvent, Quorum};
     use bateria_wire::Pnn;
 
     #[test]
@@ -195,6 +199,17 @@ mod tests {
         world.input(holder, Input::Lock(LockEvent::Lost));
         assert!(matches!(world.effects[before].2, Effect::Fence { .. }));
         world.ms_until(3_000, |w| (0..3).all(|pnn| w.members(Pnn(pnn)).len() == 3));
+    }
+
+    #[test]
+    fn a_holder_that_gives_leadership_up_stays_active() {
+        let mut world = World::running(3, Quorum::Lock);
+        let holder = world.lock_holder.unwrap();
+        let without = Capabilities::default() - Capabilities::LEADER;
+        world.input(holder, Input::SetCapabilities(without));
+        world.ms_until(2_000, |w| w.lock_holder.is_some_and(|new| new != holder));
+        world.ms_until(2_000, |w| (0..3).all(|pnn| w.is_normal(Pnn(pnn))));
+        assert!((0..3).all(|pnn| world.fences_of(Pnn(pnn)) == 0));
     }
 
     #[test]
