@@ -27,6 +27,7 @@ mod flags;
 mod free_list;
 pub mod hash;
 mod header;
+mod header_facts;
 mod image;
 mod keys;
 #[cfg(feature = "libtdb")]
@@ -67,6 +68,8 @@ pub use escape::{unescape, write_escaped};
 pub use find::RecordData;
 pub use flags::TdbFlags;
 pub use hash::HashKind;
+pub use header_facts::HeaderFacts;
+pub use list::Listed;
 pub use mapping::survive_truncation;
 pub use open::OpenOptions;
 pub use range_lock::{Attempt, LockKind, block_on_fcntl, block_on_fcntl_unless};

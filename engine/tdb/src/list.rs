@@ -1,11 +1,23 @@
 //! Showing every record header (tdb §10.3), as `tdbtool list` and `free` do.
 
 use crate::database::{Chain, Tdb};
+use crate::error::TdbError;
 use crate::find::LoopGuard;
 use crate::header::FREE_LIST_HEAD;
 use crate::record::{RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
 use crate::transfer::TransferError;
-use std::io::Write;
+use std::io::{self, Write};
+
+/// One entry of a listing; `chain` is `None` on the free list.
+#[derive(Clone, Debug)]
+pub enum Listed {
+    /// A chain that is not empty, or the free list, begins; `head` is its first record, if any.
+    Begin { chain: Option<Chain>, head: u32 },
+    /// `tailer` is what the record's last word says; `None` if that lies outside the file.
+    Record { chain: Option<Chain>, offset: u32, record: RecordHeader, tailer: Option<u32> },
+    /// The rest of this list cannot be followed.
+    Broken { chain: Option<Chain>, error: TdbError },
+}
 
 impl Tdb {
     /// Writes every chain that is not empty, then the free list. Takes no locks, so that the
@@ -15,12 +27,29 @@ impl Tdb {
     ///
     /// Those of `out`; damage ends the list it is in and is written there.
     pub fn list(&mut self, out: &mut dyn Write) -> Result<(), TransferError> {
+        self.list_entries(&mut |entry| write_entry(out, &entry))
+    }
+
+    /// As `list`, entry by entry.
+    ///
+    /// # Errors
+    ///
+    /// Those of `visit`; damage ends the list it is in, as an entry.
+    pub fn list_entries(
+        &mut self,
+        visit: &mut dyn FnMut(Listed) -> io::Result<()>,
+    ) -> Result<(), TransferError> {
         self.refresh_size()?;
         for chain in (0..self.hash_size).map(Chain) {
-            self.list_records(out, chain.head(), i64::from(chain.0))?;
+            let head = self.read_u32(chain.head())?;
+            if head != 0 {
+                visit(Listed::Begin { chain: Some(chain), head })?;
+                self.list_records(head, Some(chain), visit)?;
+            }
         }
-        writeln!(out, "freelist:")?;
-        self.list_records(out, FREE_LIST_HEAD, -1)
+        let head = self.read_u32(FREE_LIST_HEAD)?;
+        visit(Listed::Begin { chain: None, head })?;
+        self.list_records(head, None, visit)
     }
 
     /// Writes the free list with its total.
@@ -52,47 +81,60 @@ impl Tdb {
 
     fn list_records(
         &mut self,
-        out: &mut dyn Write,
-        head: u32,
-        hash: i64,
+        mut offset: u32,
+        chain: Option<Chain>,
+        visit: &mut dyn FnMut(Listed) -> io::Result<()>,
     ) -> Result<(), TransferError> {
-        let mut offset = self.read_u32(head)?;
-        if offset != 0 {
-            writeln!(out, "hash={hash}")?;
-        }
         let mut guard = LoopGuard::new(offset);
         while offset != 0 {
             let record = match self.read_record(offset) {
                 Ok(record) => record,
-                Err(error) => {
-                    writeln!(out, "ERROR: {error}")?;
-                    return Ok(());
-                }
+                Err(error) => return Ok(visit(Listed::Broken { chain, error })?),
             };
-            let RecordHeader { next, rec_len, key_len, data_len, full_hash, magic } = record;
-            writeln!(
-                out,
-                " rec: hash={hash} offset=0x{offset:08x} next=0x{next:08x} rec_len={rec_len} \
-                 key_len={key_len} data_len={data_len} full_hash=0x{full_hash:08x} \
-                 magic=0x{magic:08x}"
-            )?;
-            let want = rec_len.wrapping_add(RECORD_HEADER_SIZE);
-            let tailer =
-                offset.checked_add(want.wrapping_sub(TAILER_SIZE)).map(|at| self.read_u32(at));
-            match tailer {
-                Some(Ok(tailer)) if tailer == want => {}
-                Some(Ok(tailer)) => writeln!(
-                    out,
-                    "ERROR: tailer does not match record! tailer={tailer} totalsize={want}"
-                )?,
-                Some(Err(_)) | None => writeln!(out, "ERROR: record ends outside the file")?,
-            }
-            offset = next;
+            let want = total_size(&record);
+            let tailer = offset
+                .checked_add(want.wrapping_sub(TAILER_SIZE))
+                .and_then(|at| self.read_u32(at).ok());
+            visit(Listed::Record { chain, offset, record, tailer })?;
+            offset = record.next;
             if let Err(error) = guard.follow(self, offset) {
-                writeln!(out, "ERROR: {error}")?;
-                return Ok(());
+                return Ok(visit(Listed::Broken { chain, error })?);
             }
         }
         Ok(())
+    }
+}
+
+/// What the tailer of a sound record says.
+fn total_size(record: &RecordHeader) -> u32 {
+    record.rec_len.wrapping_add(RECORD_HEADER_SIZE)
+}
+
+fn write_entry(out: &mut dyn Write, entry: &Listed) -> io::Result<()> {
+    let number = |chain: &Option<Chain>| chain.map_or(-1, |chain| i64::from(chain.0));
+    match entry {
+        Listed::Begin { chain: Some(chain), .. } => writeln!(out, "hash={}", chain.0),
+        Listed::Begin { chain: None, head: 0 } => writeln!(out, "freelist:"),
+        Listed::Begin { chain: None, .. } => writeln!(out, "freelist:\nhash=-1"),
+        Listed::Broken { error, .. } => writeln!(out, "ERROR: {error}"),
+        Listed::Record { chain, offset, record, tailer } => {
+            let RecordHeader { next, rec_len, key_len, data_len, full_hash, magic } = record;
+            writeln!(
+                out,
+                " rec: hash={} offset=0x{offset:08x} next=0x{next:08x} rec_len={rec_len} \
+                 key_len={key_len} data_len={data_len} full_hash=0x{full_hash:08x} \
+                 magic=0x{magic:08x}",
+                number(chain)
+            )?;
+            let want = total_size(record);
+            match tailer {
+                Some(tailer) if *tailer == want => Ok(()),
+                Some(tailer) => writeln!(
+                    out,
+                    "ERROR: tailer does not match record! tailer={tailer} totalsize={want}"
+                ),
+                None => writeln!(out, "ERROR: record ends outside the file"),
+            }
+        }
     }
 }
