@@ -2,7 +2,7 @@
 //!
 //! For every measure and every daemon in turn it makes a walled-off cluster (`scripts/cluster`), starts itself inside
 //! (`inside`), and collects what that prints. Daemons alternate within a repetition, so that a machine that changes
-//! its pace changes it for both.
+//! its pace changes it for both. `bateria-perf tdb` needs no cluster: it compares the engine with libtdb.
 
 #![forbid(unsafe_code)]
 
@@ -16,6 +16,7 @@ mod report;
 mod ring;
 mod start;
 mod syscalls;
+mod tdb;
 mod usage;
 
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ type Fault = Box<dyn std::error::Error + Send + Sync>;
 #[command(version, subcommand_negates_reqs = true)]
 struct Arguments {
     #[command(subcommand)]
-    inside: Option<Inside>,
+    command: Option<Command>,
     /// What to measure, one after the other.
     #[arg(value_enum, required = true)]
     measures: Vec<Measure>,
@@ -63,11 +64,17 @@ struct Arguments {
     json: bool,
 }
 
-/// The half that runs inside the cell; the outer half starts it.
+/// What is not a measure of daemons in a cell.
 #[derive(Debug, Subcommand)]
-enum Inside {
+enum Command {
+    /// The half that runs inside the cell; the outer half starts it.
     #[command(hide = true)]
     Inside { measure: Measure, dir: PathBuf, nodes: u32, clients: u32, seconds: u64 },
+    /// The TDB engine beside libtdb, operation by operation.
+    Tdb(tdb::Arguments),
+    /// The second process of a contended lock.
+    #[command(hide = true)]
+    TdbContender { who: tdb::engine::Who, file: PathBuf, flags: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -86,8 +93,12 @@ enum Measure {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = match arguments.inside {
-        Some(Inside::Inside { measure, ref dir, nodes, clients, seconds }) => {
+    let outcome = match arguments.command {
+        Some(Command::Tdb(ref arguments)) => tdb::measure(arguments),
+        Some(Command::TdbContender { who, ref file, flags }) => {
+            tdb::contender::serve(who, file, flags)
+        }
+        Some(Command::Inside { measure, ref dir, nodes, clients, seconds }) => {
             measure_inside(measure, &Nodes::new(dir, nodes), clients, Duration::from_secs(seconds))
                 .and_then(|figures| {
                     println!("{}", serde_json::to_string(&figures)?);

@@ -75,6 +75,18 @@ impl Original {
         take(unsafe { (c().fetch)(self.0, data(key)) })
     }
 
+    /// Fetches and frees; only the size is kept, so that a measurement sees libtdb's work alone.
+    pub fn fetch_size(&mut self, key: &[u8]) -> Option<usize> {
+        // SAFETY: as in `store`.
+        let data = unsafe { (c().fetch)(self.0, data(key)) };
+        if data.pointer.is_null() {
+            return None;
+        }
+        // SAFETY: libtdb returned this buffer for us to free.
+        unsafe { libc::free(data.pointer.cast()) };
+        Some(data.size)
+    }
+
     /// Copies the first bytes of the data into `head` from where they lie (`tdb_parse_record`); the
     /// length of all of it, or -1 if there is no such record.
     pub fn parse_head(&mut self, key: &[u8], head: &mut [u8]) -> i64 {
