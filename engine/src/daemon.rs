@@ -166,6 +166,8 @@ fn start(
         }
     };
     let outcome = serve(&configuration, log.clone(), own, clients, signals, readiness);
+    // Its name goes while the pid file is locked, so that it cannot be the next daemon's.
+    let _ = std::fs::remove_file(&paths.socket);
     let _ = log.flush(Duration::from_secs(1));
     drop(pid_file);
     outcome

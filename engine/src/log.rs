@@ -8,12 +8,14 @@
 //! ```
 //!
 //! Nobody who logs ever waits for a disk. What was dropped is counted and told in the log itself
-//! (`[Dropped 12 log messages]`) as soon as there is room again.
+//! (`[Dropped 12 log messages]`) as soon as there is room again. Warnings and errors that one place in
+//! the code repeats without end are left out after the first hundred in ten seconds, and counted.
 //!
 //! Messages are made with the macros of `tracing`; [`LogLevel`] says which macro is which level. A
 //! message belongs to the program `ctdbd` unless its target starts with `ctdb-`:
 //! `tracing::info!(target: "ctdb-recoverd", "Start election")`.
 
+mod flood;
 mod layer;
 mod level;
 mod line;

@@ -4,8 +4,10 @@ use rustix::fs::{FlockOperation, Mode, OFlags, fcntl_lock, ftruncate};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::time::{Duration, Instant};
+use std::{process, thread};
 
 /// The locked pid file of this process.
 ///
@@ -46,25 +48,28 @@ impl PidFile {
     ///
     /// See [`PidFileFault`].
     pub fn create(path: &Path) -> Result<Self, PidFileFault> {
-        // Not to hang where somebody put a pipe under that name.
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let fault = |error| PidFileFault::Sys { path: path.to_owned(), error };
-        let file: File = rustix::fs::open(path, flags, mode).map_err(|e| fault(e.into()))?.into();
-        match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::AGAIN | Errno::ACCESS) => {
-                let path = path.to_owned();
-                return Err(PidFileFault::Running { pid: pid_in(&path), path });
+        let until = Instant::now() + ENDING_TIME_MAX;
+        loop {
+            if let Some(file) = lock(path).map_err(fault)? {
+                let text = format!("{}\n", process::id());
+                (&file).write_all(text.as_bytes()).map_err(fault)?;
+                ftruncate(&file, text.len() as u64).map_err(|e| fault(e.into()))?;
+                return Ok(Self { _locked: file, path: path.to_owned() });
             }
-            Err(error) => return Err(fault(error.into())),
+            let pid = pid_in(path);
+            if pid.is_some_and(is_running) || Instant::now() >= until {
+                return Err(PidFileFault::Running { path: path.to_owned(), pid });
+            }
+            thread::sleep(RETRY_INTERVAL);
         }
-        let text = format!("{}\n", process::id());
-        (&file).write_all(text.as_bytes()).map_err(fault)?;
-        ftruncate(&file, text.len() as u64).map_err(|e| fault(e.into()))?;
-        Ok(Self { _locked: file, path: path.to_owned() })
     }
 }
+
+/// A process that was killed holds its locks until the last of its threads has ended, though its
+/// pid is a zombie's, or nobody's, by then.
+const ENDING_TIME_MAX: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl Drop for PidFile {
     /// A daemon that ends in order leaves no file behind. The name goes before the lock, so that
@@ -72,6 +77,33 @@ impl Drop for PidFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// The file, locked and still under its name. `None`: somebody else has the lock, or has just taken
+/// the name away.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    // Not to hang where somebody put a pipe under that name.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let file: File = rustix::fs::open(path, flags, mode)?.into();
+    match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::AGAIN | Errno::ACCESS) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    // A daemon that ended between the two calls has taken the name away: this lock would keep
+    // nobody from starting.
+    let (ours, named) = (file.metadata()?, fs::metadata(path));
+    let is_named = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+    Ok(is_named.then_some(file))
+}
+
+/// Whether a process of that number exists and has not begun to end.
+fn is_running(pid: u32) -> bool {
+    // proc(5): "pid (name) state ...", and the name may hold anything.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 fn pid_in(path: &Path) -> Option<u32> {
@@ -135,13 +167,30 @@ mod tests {
     fn a_running_daemon_is_named_and_left_alone() {
         let scratch = Scratch::new();
         let path = scratch.path().join("pid");
-        let other = Other::lock(&path, "4711\n");
+        let pid = process::id();
+        let other = Other::lock(&path, &format!("{pid}\n"));
         let fault = PidFile::create(&path).unwrap_err();
-        assert!(matches!(fault, PidFileFault::Running { pid: Some(4711), .. }));
-        assert!(fault.to_string().ends_with("a daemon is running already with PID 4711"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "4711\n");
+        assert!(matches!(fault, PidFileFault::Running { pid: Some(named), .. } if named == pid));
+        let last = format!("a daemon is running already with PID {pid}");
+        assert!(fault.to_string().ends_with(&last));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{pid}\n"));
         drop(other);
         let _pid_file = PidFile::create(&path).unwrap();
+    }
+
+    #[test]
+    fn a_daemon_whose_process_has_ended_is_waited_for() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("pid");
+        // No process has that number, yet the lock is held: threads of a killed one end last.
+        let other = Other::lock(&path, "2147483647\n");
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(100));
+            drop(other);
+        });
+        let _pid_file = PidFile::create(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        ending.join().unwrap();
     }
 
     #[test]

@@ -34,6 +34,20 @@ fn messages_carry_the_program_and_their_fields() {
 }
 
 #[test]
+fn a_warning_without_end_is_cut_and_says_so() {
+    let got = logged(LogLevel::Notice, 10_000, |_| {
+        for number in 0..5_000 {
+            tracing::warn!("again {number}");
+        }
+        tracing::warn!("another");
+    });
+    assert_eq!(got.len(), 101);
+    let last = from_daemon("again 99 [more like this are left out for up to 10 s]");
+    assert_eq!(got[99], last);
+    assert_eq!(got[100], from_daemon("another"));
+}
+
+#[test]
 fn the_level_can_be_changed_while_running() {
     let got = logged(LogLevel::Notice, 100, |log| {
         tracing::debug!("1");

@@ -26,6 +26,7 @@ fn a_daemon_goes_to_the_background_and_ends_by_sigterm() {
     until("the daemon is gone", Duration::from_secs(5), || !cell.daemon_lives(0));
     // Stock leaves it behind, with a dead number in it.
     assert!(cell.is_stock() || !cell.pid_file(0).exists(), "the pid file is gone with the daemon");
+    assert!(cell.is_stock() || !cell.socket(0).exists(), "and so is the socket");
 }
 
 #[test]
