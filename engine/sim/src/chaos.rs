@@ -59,7 +59,7 @@ impl Chaos {
             }
             9 | 10 if pnn != other => cluster.reset_link(pnn, other),
             11 if pnn != other => cluster.lose_end(pnn, other),
-            12 if pnn != other => cluster.input(pnn, Input::LanesReset { peer: other }),
+            12 if pnn != other => cluster.reset_lanes(pnn, other),
             13 => cluster.input(pnn, Input::RecoveryRequested { reason: "chaos" }),
             14 => {
                 let set = *cluster.random().pick(&[NodeFlags::STOPPED, NodeFlags::BANNED]);

@@ -1,9 +1,11 @@
 //! A machine room's view of a node: clock, disk, power, and the process that runs on it.
 
 use crate::clock::Clock;
-use bateria_core::cluster::{Capabilities, Cluster, Input, Micros, Vote};
+use crate::events::Event;
+use crate::records::Work;
+use bateria_core::cluster::{Capabilities, Cluster, Micros, Vote};
 use bateria_wire::{NodeFlags, Pnn};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug)]
 pub struct Host {
@@ -15,6 +17,8 @@ pub struct Host {
     pub vote: Option<Vote>,
     /// Writes reach the disk one after the other.
     pub disk_idle_at: Micros,
+    /// So do mails to each shard.
+    pub shards_idle_at: BTreeMap<u32, Micros>,
     pub process: Option<Process>,
     pub lives: u64,
     /// What the administrator has set; a restart forgets flags, not capabilities.
@@ -29,8 +33,9 @@ pub struct Process {
     pub life: u64,
     /// SIGSTOP: sockets and timers fill, nothing is read.
     pub stopped: bool,
-    /// What arrived meanwhile, in order.
-    pub inbox: VecDeque<Input>,
+    /// What happened to it meanwhile, in order.
+    pub parked: VecDeque<Event>,
+    pub work: Work,
     /// The latest alarm; earlier ones are void.
     pub alarm_serial: u64,
 }
@@ -44,6 +49,7 @@ impl Host {
             powered: true,
             vote: None,
             disk_idle_at: Micros(0),
+            shards_idle_at: BTreeMap::new(),
             process: None,
             lives: 0,
             flags: NodeFlags::UNHEALTHY,

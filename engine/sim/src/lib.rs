@@ -7,10 +7,10 @@
 //!
 //! ```text
 //!   SimCluster            event queue, virtual time
-//!     +- Host             clock, disk, power; Process: the machine and its driver
+//!     +- Host             clock, disk, power; Process: the machine, its shards and clients
 //!     +- Network          links as TCP has them: in order, or broken
 //!     +- LockServer       one holder
-//!     +- Truth            what is really the case on each node
+//!     +- Truth, History   what is really the case on each node, and what was ever written
 //!     +- invariants       each one file, quoting its source
 //! ```
 #![forbid(unsafe_code)]
@@ -18,14 +18,19 @@
 pub mod chaos;
 pub mod clock;
 pub mod cluster;
+mod dialing;
+mod driver;
+pub mod events;
 pub mod failure;
 pub mod host;
 pub mod invariants;
 pub mod lock_server;
 pub mod network;
 pub mod random;
+pub mod records;
 pub mod run;
 pub mod scenario;
+mod serving;
 pub mod trace;
 pub mod truth;
 

@@ -3,8 +3,9 @@
 
 use crate::random::Random;
 use bateria_core::cluster::Micros;
-use bateria_wire::Pnn;
 use bateria_wire::control::ControlHead;
+use bateria_wire::head::Head;
+use bateria_wire::{Generation, Pnn};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One connection between two nodes.
@@ -17,8 +18,20 @@ pub struct Packet {
     pub link: LinkId,
     pub from: Pnn,
     pub to: Pnn,
-    pub head: ControlHead,
+    pub payload: Payload,
+    /// Record frames are lost when their lanes are reset meanwhile.
+    lanes_epoch: u64,
 }
+
+/// What a frame carries. Each lane has its own connection, so lanes overtake each other.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    Control(ControlHead),
+    Record { lane: u32, generation: Generation, head: Head, key: Vec<u8>, body: Vec<u8> },
+}
+
+/// One direction of one lane of a link; `None` is the control lane.
+type Stream = (LinkId, Pnn, Option<u32>);
 
 #[derive(Debug)]
 pub struct Network {
@@ -30,9 +43,11 @@ pub struct Network {
     /// Directed pairs without a network.
     cut: BTreeSet<(Pnn, Pnn)>,
     /// What waits for the end of a cut, in order.
-    held: BTreeMap<(LinkId, Pnn), VecDeque<Packet>>,
-    /// Nothing on a link overtakes what was sent before.
-    last_arrival: BTreeMap<(LinkId, Pnn), Micros>,
+    held: BTreeMap<Stream, VecDeque<Packet>>,
+    /// Nothing on a stream overtakes what was sent before.
+    last_arrival: BTreeMap<Stream, Micros>,
+    /// How often the record lanes of a pair were reset.
+    lanes_epochs: BTreeMap<(Pnn, Pnn), u64>,
 }
 
 impl Network {
@@ -46,6 +61,7 @@ impl Network {
             cut: BTreeSet::new(),
             held: BTreeMap::new(),
             last_arrival: BTreeMap::new(),
+            lanes_epochs: BTreeMap::new(),
         }
     }
 
@@ -88,22 +104,32 @@ impl Network {
         now: Micros,
         from: Pnn,
         to: Pnn,
-        head: ControlHead,
+        payload: Payload,
     ) -> Option<(Micros, Packet)> {
         let link = self.end(from, to)?;
-        let at = self.arrival(now, link, to);
-        Some((at, Packet { link, from, to, head }))
+        let lanes_epoch = self.lanes_epoch(from, to);
+        let packet = Packet { link, from, to, payload, lanes_epoch };
+        Some((self.arrival(now, &packet), packet))
+    }
+
+    /// Record frames between the two that are on their way are lost.
+    pub fn reset_lanes(&mut self, left: Pnn, right: Pnn) {
+        *self.lanes_epochs.entry((left.min(right), left.max(right))).or_default() += 1;
     }
 
     /// A packet reaches its end: to be read there, held back, or nobody's.
     pub fn arrive(&mut self, packet: Packet) -> Arrival {
-        let key = (packet.link, packet.to);
-        let behind_others = self.held.get(&key).is_some_and(|held| !held.is_empty());
+        let stream = packet.stream();
+        let behind_others = self.held.get(&stream).is_some_and(|held| !held.is_empty());
         if self.is_cut(packet.from, packet.to) || behind_others {
-            self.held.entry(key).or_default().push_back(packet);
+            self.held.entry(stream).or_default().push_back(packet);
             return Arrival::Held;
         }
-        if self.end(packet.to, packet.from) == Some(packet.link) {
+        let lost =
+            stream.2.is_some() && packet.lanes_epoch != self.lanes_epoch(packet.from, packet.to);
+        if lost {
+            Arrival::Lost
+        } else if self.end(packet.to, packet.from) == Some(packet.link) {
             Arrival::Read(packet)
         } else {
             Arrival::Nobody(packet)
@@ -126,26 +152,40 @@ impl Network {
         mended: impl Fn(Pnn, Pnn) -> bool,
     ) -> Vec<(Micros, Packet)> {
         self.cut.retain(|(from, to)| !mended(*from, *to));
-        let free: Vec<(LinkId, Pnn)> = self
+        let free: Vec<Stream> = self
             .held
             .iter()
             .filter(|(_, held)| held.front().is_some_and(|p| !self.is_cut(p.from, p.to)))
-            .map(|(key, _)| *key)
+            .map(|(stream, _)| *stream)
             .collect();
         let mut packets = Vec::new();
-        for (link, to) in free {
-            for packet in self.held.remove(&(link, to)).into_iter().flatten() {
-                packets.push((self.arrival(now, link, to), packet));
+        for stream in free {
+            for packet in self.held.remove(&stream).into_iter().flatten() {
+                packets.push((self.arrival(now, &packet), packet));
             }
         }
         packets
     }
 
-    fn arrival(&mut self, now: Micros, link: LinkId, to: Pnn) -> Micros {
+    fn arrival(&mut self, now: Micros, packet: &Packet) -> Micros {
         let at = now.after(self.latency());
-        let last = self.last_arrival.entry((link, to)).or_default();
+        let last = self.last_arrival.entry(packet.stream()).or_default();
         *last = at.max(last.after(1));
         *last
+    }
+
+    fn lanes_epoch(&self, left: Pnn, right: Pnn) -> u64 {
+        self.lanes_epochs.get(&(left.min(right), left.max(right))).copied().unwrap_or(0)
+    }
+}
+
+impl Packet {
+    fn stream(&self) -> Stream {
+        let lane = match &self.payload {
+            Payload::Control(_) => None,
+            Payload::Record { lane, .. } => Some(*lane),
+        };
+        (self.link, self.to, lane)
     }
 }
 
@@ -154,6 +194,7 @@ impl Network {
 pub enum Arrival {
     Read(Packet),
     Held,
+    Lost,
     /// The end is closed: its host answers with a reset.
     Nobody(Packet),
 }

@@ -3,6 +3,7 @@
 use crate::chaos::Chaos;
 use crate::cluster::SimCluster;
 use crate::failure::Failure;
+use crate::invariants::records as rules;
 use crate::scenario::Scenario;
 use bateria_core::cluster::{Cluster, Quorum, RecoveryMode, RunState};
 use bateria_wire::{NodeFlags, Pnn};
@@ -13,12 +14,15 @@ pub struct Outcome {
     pub steps_count: u64,
     pub fences_count: u64,
     pub generations_count: u64,
+    pub versions_count: u64,
     /// From the end of the faults to a whole cluster.
     pub healed_ms: u64,
 }
 
 const MS: u64 = 1_000;
 const SETTLED_US: u64 = 3_000 * MS;
+/// Long work under chain locks takes 60 ms, and queues.
+const ANSWERED_US: u64 = 2_000 * MS;
 
 /// Runs the scenario to its end.
 ///
@@ -48,11 +52,13 @@ pub fn run(scenario: Scenario, verbose: bool) -> Result<Outcome, Failure> {
     chaos.end(&mut cluster);
     let healed_ms = wait_until_whole(&mut cluster)?;
     stays_whole(&mut cluster)?;
+    records_come_to_rest(&mut cluster)?;
     let generations = cluster.hosts.values().filter_map(|host| host.machine());
     Ok(Outcome {
         steps_count: cluster.steps_count,
         fences_count: cluster.fences_count,
         generations_count: generations.map(|m| m.view().recoveries_count).max().unwrap_or(0),
+        versions_count: cluster.history.versions_count(),
         healed_ms,
     })
 }
@@ -100,6 +106,16 @@ fn wait_until_whole(cluster: &mut SimCluster) -> Result<u64, Failure> {
         cluster.pnns().into_iter().for_each(|pnn| cluster.start(pnn));
     }
     Ok((cluster.now.0 - begun_us) / MS)
+}
+
+/// Clients finish what they began; then the copies of all records must be in order.
+fn records_come_to_rest(cluster: &mut SimCluster) -> Result<(), Failure> {
+    rules::answered(cluster, ANSWERED_US).map_err(|text| cluster.fail(rules::ANSWERED, text))?;
+    cluster.clients_rest = true;
+    cluster.run_for(ANSWERED_US)?;
+    rules::answered(cluster, ANSWERED_US / 2)
+        .map_err(|text| cluster.fail(rules::ANSWERED, text))?;
+    rules::copies_are_ordered(cluster).map_err(|(rule, text)| cluster.fail(rule, text))
 }
 
 fn stays_whole(cluster: &mut SimCluster) -> Result<(), Failure> {

@@ -10,6 +10,9 @@ pub struct Scenario {
     pub nodes_count: u32,
     pub quorum: Quorum,
     pub timing: Timing,
+    pub lanes_count: u32,
+    pub clients_per_node: u32,
+    pub keys_count: u32,
     pub drift_ppm_max: u64,
     /// How long the lock of a dead holder stays taken.
     pub lock_expiry_us: u64,
@@ -30,6 +33,9 @@ impl Scenario {
             nodes_count,
             quorum,
             timing: Timing::default(),
+            lanes_count: 1,
+            clients_per_node: 0,
+            keys_count: 4,
             drift_ppm_max: 100,
             lock_expiry_us: 0,
             faults_us: 0,
@@ -45,6 +51,9 @@ impl Scenario {
             *random.pick(&[Quorum::Majority, Quorum::Majority, Quorum::Lock, Quorum::None]);
         let nodes_count = *random.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 7]);
         Self {
+            lanes_count: *random.pick(&[1, 1, 2, 3]),
+            clients_per_node: *random.pick(&[0, 1, 2, 4]),
+            keys_count: *random.pick(&[1, 3, 8]),
             drift_ppm_max: *random.pick(&[0, 100, 20_000]),
             lock_expiry_us: *random.pick(&[0, 0, 2_000 * MS, 9_000 * MS]),
             faults_us,
@@ -58,8 +67,10 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} nodes, quorum {:?}, a fault every {} ms for {} ms",
+            "{} nodes, {} shards and {} clients on each, quorum {:?}, a fault every {} ms for {} ms",
             self.nodes_count,
+            self.lanes_count,
+            self.clients_per_node,
             self.quorum,
             self.fault_every_us / MS,
             self.faults_us / MS

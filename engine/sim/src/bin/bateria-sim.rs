@@ -64,13 +64,15 @@ fn add(total: &mut Outcome, outcome: Outcome) {
     total.steps_count += outcome.steps_count;
     total.fences_count += outcome.fences_count;
     total.generations_count += outcome.generations_count;
+    total.versions_count += outcome.versions_count;
     total.healed_ms = total.healed_ms.max(outcome.healed_ms);
 }
 
 fn report(runs_count: u64, total: &Outcome, elapsed: Duration) {
     println!(
-        "{runs_count} runs, {} steps, {} fencings, slowest healing {} ms, {:.1} s",
+        "{runs_count} runs, {} steps, {} writes, {} fencings, slowest healing {} ms, {:.1} s",
         total.steps_count,
+        total.versions_count,
         total.fences_count,
         total.healed_ms,
         elapsed.as_secs_f64()

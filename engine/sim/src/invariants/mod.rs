@@ -8,6 +8,7 @@ mod members_rebuilt;
 mod one_leader;
 mod one_side;
 mod one_vote;
+pub mod records;
 
 use crate::truth::{Step, Truth};
 use bateria_core::cluster::Quorum;

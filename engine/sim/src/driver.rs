@@ -1,0 +1,134 @@
+//! The hands of a node's control thread.
+
+use crate::cluster::SimCluster;
+use crate::events::{Event, Happening, ShardMail};
+use crate::lock_server::Answer;
+use crate::network::Payload;
+use bateria_core::cluster::{Effect, Input, LockEvent, Prospect, RebuildOrder, Vote};
+use bateria_wire::control::DatabaseEntry;
+use bateria_wire::{Generation, Pnn};
+
+impl SimCluster {
+    pub(crate) fn obey(&mut self, pnn: Pnn, life: u64, effect: Effect) {
+        let delay_us = self.random.between(20, self.driver_us_max + 21);
+        match effect {
+            Effect::Send { to, head } => {
+                let sent = self.network.send(self.now, pnn, to, Payload::Control(head));
+                if let Some((at, packet)) = sent {
+                    self.at(at, Event::Packet(packet));
+                }
+            }
+            Effect::DropLink { peer } => {
+                if let Some(link) = self.network.close_end(pnn, peer) {
+                    self.tell_reset(peer, pnn, link);
+                }
+                self.dial_later(pnn, peer, 1_000, 20_000);
+            }
+            Effect::TakeLock => {
+                let event = match self.lock.take(self.now, pnn, life) {
+                    Answer::Taken => LockEvent::Taken,
+                    Answer::Contended => LockEvent::Contended,
+                    Answer::Error => LockEvent::Error,
+                };
+                self.later(delay_us, pnn, Happening::Input(Input::Lock(event)));
+            }
+            Effect::ReleaseLock => self.lock.release(pnn, life),
+            Effect::PersistVote { term, voted_for } => {
+                let vote = Vote { term, voted_for };
+                let at = self.host(pnn).disk_idle_at.max(self.now).after(delay_us);
+                self.host(pnn).disk_idle_at = at;
+                self.at(at, Event::VoteOnDisk { pnn, life, vote });
+            }
+            Effect::Quiesce(prospect) => self.begin_quiesce(pnn, prospect),
+            Effect::Rebuild(order) => self.begin_rebuild(pnn, order),
+            Effect::Commit(_) => self.let_clients_in(pnn),
+            Effect::Fence { .. } => {
+                self.fences_count += 1;
+                self.disconnect(pnn);
+                self.later(delay_us, pnn, Happening::Input(Input::Fenced));
+            }
+            Effect::Log(fact) => self.trace.note(self.now, format_args!("{pnn}    {fact}")),
+            Effect::Left => self.kill(pnn),
+            Effect::Harmless { .. } | Effect::ViewChanged => {}
+        }
+    }
+
+    pub(crate) fn shard_quiesced(&mut self, pnn: Pnn, lane: u32, generation: Generation) {
+        let Some(process) = self.process(pnn) else { return };
+        let work = &mut process.work;
+        if !work.prepares(generation) {
+            return;
+        }
+        work.quiesced.insert(lane);
+        if work.quiesced.len() == work.shards.len() {
+            work.preparing = None;
+            let databases = vec![locking_tdb()];
+            self.input(pnn, Input::Quiesced { generation, databases });
+        }
+    }
+
+    pub(crate) fn shard_rebuilt(&mut self, pnn: Pnn, lane: u32, generation: Generation) {
+        let Some(process) = self.process(pnn) else { return };
+        let work = &mut process.work;
+        let current = work.rebuilding.as_ref();
+        if current.is_none_or(|order| order.prospect.generation != generation) {
+            return;
+        }
+        work.rebuilt.insert(lane);
+        if work.rebuilt.len() == work.shards.len() {
+            work.rebuilding = None;
+            let fails = self.random.chance(self.rebuild_failures);
+            let input = if fails {
+                Input::RebuildFailed { generation }
+            } else {
+                Input::Rebuilt { generation }
+            };
+            self.input(pnn, input);
+        }
+    }
+
+    fn begin_quiesce(&mut self, pnn: Pnn, prospect: Prospect) {
+        let Some(process) = self.process(pnn) else { return };
+        process.work.preparing = Some(prospect.clone());
+        process.work.quiesced.clear();
+        process.work.rebuilding = None;
+        self.tell_shards(pnn, &ShardMail::Quiesce(prospect));
+    }
+
+    fn begin_rebuild(&mut self, pnn: Pnn, order: RebuildOrder) {
+        self.outlive(&order.prospect);
+        let Some(process) = self.process(pnn) else { return };
+        process.work.rebuilding = Some(order.clone());
+        process.work.rebuilt.clear();
+        self.tell_shards(pnn, &ShardMail::Rebuild(order));
+    }
+
+    /// From here on, records of nodes outside get new owners. Those that stand still have not
+    /// fenced themselves yet; they will before they do anything else.
+    fn outlive(&mut self, prospect: &Prospect) {
+        for (pnn, host) in self.hosts.iter().filter(|(pnn, _)| !prospect.has(**pnn)) {
+            if let Some(process) = host.process.as_ref().filter(|process| process.stopped) {
+                self.history.ended((*pnn, process.machine.incarnation()));
+            }
+        }
+    }
+
+    /// Each shard hears it in its own time, but in order.
+    fn tell_shards(&mut self, pnn: Pnn, mail: &ShardMail) {
+        let lanes_count = self.scenario.lanes_count;
+        for lane in 0..lanes_count {
+            let wait_us = self.random.between(20, self.driver_us_max + 21);
+            let host = self.hosts.get_mut(&pnn).expect("a configured node");
+            let idle_at = host.shards_idle_at.entry(lane).or_default();
+            let at = (*idle_at).max(self.now).after(wait_us);
+            *idle_at = at;
+            let life = self.hosts[&pnn].life().expect("its machine has just spoken");
+            let what = Happening::Shard { lane, mail: mail.clone() };
+            self.at(at, Event::Process { pnn, life, what });
+        }
+    }
+}
+
+fn locking_tdb() -> DatabaseEntry {
+    DatabaseEntry { id: crate::records::DB.0, flags: 0, name: b"locking.tdb".to_vec() }
+}
