@@ -199,6 +199,16 @@ impl Shard {
                 Some(_) => ControlReply::done(),
                 None => ControlReply::failed(),
             },
+            // A copy is made sound by copying a sound one, not by saying so.
+            ControlRequest::DbSetHealthy(db) => match shared.databases.get(*db) {
+                Some(info) if !info.failed.load(Ordering::Acquire) => ControlReply::done(),
+                _ => ControlReply::failed(),
+            },
+            // Tombstones go by themselves, in time (`VacuumInterval`).
+            ControlRequest::DbVacuum { db_id, .. } => match shared.databases.get(*db_id) {
+                Some(info) if info.kind == DbKind::Volatile => ControlReply::done(),
+                _ => ControlReply::failed(),
+            },
             ControlRequest::ScheduleForDeletion(deletion) => {
                 self.schedule_deletion(deletion.db_id, deletion.key)
             }

@@ -7,7 +7,7 @@ use crate::shard::client::{Client, limits};
 use crate::shard::{Shard, tokens};
 use crate::statistics::count;
 use bateria_core::persistent;
-use bateria_core::record::{Caller, Function, Input};
+use bateria_core::record::{Caller, Function, Input, RecordFlags, RecordHeader};
 use bateria_core::traverse::WalkInput;
 use bateria_ring::{FrameBuffer, ReceivedBuffer};
 use bateria_smbshim::framer::packet_length;
@@ -15,7 +15,7 @@ use bateria_smbshim::header::Header;
 use bateria_smbshim::packet::{Packet, Padding, ReqCall, ReqMessage, ReqTunnel};
 use bateria_smbshim::session::{Session, Undo, Verdict};
 use bateria_wire::head::{Head, RelayHead};
-use bateria_wire::{DbKind, NodeFlags, Pnn, Srvid};
+use bateria_wire::{DbKind, NodeFlags, Pnn, Rsn, Srvid};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ impl Shard {
         }
         let key = crate::shard::store::Store::key(call.key);
         match self.store.shard_of(db, key.hash) {
-            None => self.io.reply_call(caller, CallResult::Refused),
+            None => self.io.refuse_unknown_database(caller),
             Some(shard) if self.io.is_own(shard) => {
                 self.step(Input::Call { db, caller, function, key });
             }
@@ -179,13 +179,15 @@ impl Shard {
             // A transaction is being written; clients read their own file in any case.
             Ok(Lock::Busy) | Err(_) => Err(bateria_core::record::StoreFault),
         };
-        let result = match (found, function) {
-            (Ok(Some(header)), Function::Fetch | Function::FetchWithHeader) => {
-                let header =
-                    bateria_core::record::RecordHeader { dmaster: self.io.shared.me, ..header };
+        let result = match found {
+            Ok(found) => {
+                let dmaster = self.io.shared.me;
+                let rsn = found.map_or(Rsn(0), |header| header.rsn);
+                let flags = found.map_or(RecordFlags::empty(), |header| header.flags);
+                let header = RecordHeader { rsn, dmaster, flags };
                 CallResult::Data(crate::shard::io::Io::call_data(function, &header, &body))
             }
-            _ => CallResult::Refused,
+            Err(_) => CallResult::Refused,
         };
         self.io.reply_call(caller, result);
     }

@@ -99,6 +99,18 @@ impl Io {
         self.packet = packet;
     }
 
+    /// Answers a call for a database that is not attached, where ctdbd is silent (client protocol
+    /// §2). Stock clients know no error packet, but a status.
+    pub(crate) fn refuse_unknown_database(&mut self, caller: Caller) {
+        let finished = self.finish(SessionId(caller.session), caller.request);
+        let Some((stream, pending)) = finished else { return };
+        let header = Header::to_client(self.generation, self.shared.me, pending.reqid);
+        let mut packet = Vec::new();
+        Packet::ReplyCall(ReplyCall { header, status: u32::MAX, data: &[] })
+            .encode(Padding::Aligned, &mut packet);
+        self.send_packet(stream, &packet);
+    }
+
     /// What a call returns.
     pub(crate) fn call_data(function: Function, header: &RecordHeader, body: &[u8]) -> Vec<u8> {
         let (with_header, with_body) = function.returns();

@@ -65,6 +65,46 @@ fn broadcasts_reach_every_registration_and_the_sender() {
     }
 }
 
+/// No Samba calls for them, since it reads its own file; a client that does must not wait for ever.
+#[test]
+fn calls_for_records_of_persistent_databases_are_answered_from_the_local_copy() {
+    let Some(cell) = Cell::healthy(Plan::nodes(2)) else { return };
+    if cell.is_stock() {
+        return;
+    }
+    cell.ctdb(0, &["attach", "per.tdb", "persistent"]).text();
+    cell.ctdb(0, &["pstore", "per.tdb", "key", "value"]).text();
+    let mut client = client(&cell, 1);
+    let (_, id) = client.control(control::DB_ATTACH, 0, b"per.tdb\0").expect("an answer");
+    let id = u32::from_le_bytes(*id.first_chunk().expect("the id"));
+
+    let mut asked = |function, key| client.call(id, 0, function, key).expect("an answer");
+    assert_eq!(asked(CALL_NULL, b"key"), (0, Vec::new()));
+    assert_eq!(asked(CALL_FETCH, b"key"), (0, b"value".to_vec()));
+    assert_eq!(asked(CALL_NULL, b"none"), (0, Vec::new()));
+    assert_eq!(asked(CALL_FETCH, b"none"), (0, Vec::new()));
+    assert_eq!(asked(CALL_FETCH_WITH_HEADER, b"none").1.len(), 24);
+}
+
+#[test]
+fn a_sound_database_can_be_called_healthy_and_vacuumed() {
+    let Some(cell) = Cell::healthy(Plan::nodes(1)) else { return };
+    let mut client = client(&cell, 0);
+    let (_, id) = client.control(control::DB_ATTACH, 0, b"vol.tdb\0").expect("an answer");
+
+    let mut status = |opcode, data: &[u8]| client.control(opcode, 0, data).expect("an answer").0;
+    assert_eq!(status(DB_SET_HEALTHY, &id), 0);
+    assert_eq!(status(DB_SET_HEALTHY, &[0xEE; 4]), -1);
+    assert_eq!(status(DB_VACUUM, &[&id[..], &[1]].concat()), 0);
+    assert_eq!(status(DB_VACUUM, &[0xEE; 5]), -1);
+}
+
+const CALL_NULL: u32 = 0xFF00_0001;
+const CALL_FETCH: u32 = 0xFF00_0002;
+const CALL_FETCH_WITH_HEADER: u32 = 0xFF00_0003;
+const DB_SET_HEALTHY: u32 = 121;
+const DB_VACUUM: u32 = 155;
+
 #[test]
 fn a_deregistered_srvid_gets_nothing() {
     let Some(cell) = Cell::healthy(Plan::nodes(2)) else { return };

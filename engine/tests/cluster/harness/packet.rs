@@ -99,7 +99,7 @@ impl Client {
         }
         body.extend(key);
         self.send(&packet(OPERATION_REQ_CALL, 0, reqid, &body))?;
-        let reply = self.reply_of(&[OPERATION_REPLY_CALL, OPERATION_REPLY_ERROR], reqid)?;
+        let reply = self.reply_of(&[OPERATION_REPLY_CALL], reqid)?;
         Ok((reply.word(32), reply.tail(40, reply.word(36))))
     }
 
@@ -212,7 +212,6 @@ pub(crate) fn control_packet(reqid: u32, opcode: u32, srvid: u64, data: &[u8]) -
 pub(crate) const CURRENT_NODE: u32 = 0xF000_0001;
 pub(crate) const OPERATION_REQ_CALL: u32 = 0;
 pub(crate) const OPERATION_REPLY_CALL: u32 = 1;
-const OPERATION_REPLY_ERROR: u32 = 4;
 pub(crate) const OPERATION_REQ_MESSAGE: u32 = 5;
 pub(crate) const OPERATION_REQ_CONTROL: u32 = 7;
 pub(crate) const OPERATION_REPLY_CONTROL: u32 = 8;
