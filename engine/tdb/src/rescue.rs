@@ -20,9 +20,13 @@ struct Candidate {
     in_free_space: bool,
 }
 
+/// The first bytes of a key, filled up with zeros.
+type Prefix = [u8; 32];
+
 impl Tdb {
     /// Shows every record that can be found to `visit`, however damaged the file: of each key the
-    /// linked ones, or else those that do not lie in free space. Returns how many.
+    /// linked ones, or else those that do not lie in free space; short keys first, then by their
+    /// bytes, as libtdb does. Returns how many.
     ///
     /// # Errors
     ///
@@ -46,13 +50,15 @@ impl Tdb {
             self.mark_linked(chain.head(), &mut candidates);
         }
         self.mark_free(&mut candidates);
-        // Equal keys have equal hashes; keys are compared only within one hash.
-        let mut by_hash: BTreeMap<u32, Vec<(u32, Candidate)>> = BTreeMap::new();
+        // In libtdb's order: by the length of the key, then by its bytes.
+        let mut groups: BTreeMap<(u32, Prefix), Vec<(u32, Candidate)>> = BTreeMap::new();
         for (offset, candidate) in candidates {
-            by_hash.entry(candidate.hash).or_default().push((offset, candidate));
+            let prefix = self.prefix(offset, &candidate)?;
+            groups.entry((candidate.key_len, prefix)).or_default().push((offset, candidate));
         }
+        let groups = groups.into_values().flat_map(|group| self.divide(group)).collect::<Vec<_>>();
         let mut count = 0;
-        for group in by_hash.into_values() {
+        for group in groups {
             for (offset, candidate) in self.chosen(group)? {
                 let mut bytes = Vec::new();
                 let size = candidate.key_len + candidate.data_len;
@@ -156,7 +162,25 @@ impl Tdb {
         }
     }
 
-    /// The members of one hash to show, key by key.
+    fn prefix(&mut self, offset: u32, candidate: &Candidate) -> Result<Prefix, TdbError> {
+        let mut prefix = [0; size_of::<Prefix>()];
+        let size = prefix.len().min(candidate.key_len as usize);
+        self.read_at(Self::key_at(offset), &mut prefix[..size])?;
+        Ok(prefix)
+    }
+
+    /// Keys are compared in memory. Those of a real database fit there, because they fit the file;
+    /// what claims more is made up, and compared only within one hash.
+    fn divide(&self, mut group: Vec<(u32, Candidate)>) -> Vec<Vec<(u32, Candidate)>> {
+        let claimed: u64 = group.iter().map(|(_, candidate)| u64::from(candidate.key_len)).sum();
+        if claimed <= u64::from(self.size_bytes()) {
+            return vec![group];
+        }
+        group.sort_by_key(|(_, candidate)| candidate.hash);
+        group.chunk_by(|(_, one), (_, other)| one.hash == other.hash).map(<[_]>::to_vec).collect()
+    }
+
+    /// The members of one group to show, key by key.
     fn chosen(&mut self, group: Vec<(u32, Candidate)>) -> Result<Vec<(u32, Candidate)>, TdbError> {
         let mut by_key: BTreeMap<Vec<u8>, Vec<(u32, Candidate)>> = BTreeMap::new();
         for (offset, candidate) in group {

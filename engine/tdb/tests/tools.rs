@@ -168,6 +168,7 @@ fn what_tdbdump_rescues_is_rescued() {
     let mut ours = Vec::new();
     let mut tdb = Tdb::open(&path, &OpenOptions::default()).unwrap();
     tdb.dump_rescued(&mut ours, Spelling::Escaped).unwrap();
+    assert!(ours == theirs, "the same records in the same order");
     let ours_path = directory.path("ours.tdb");
     restore(&mut &ours[..], &ours_path, &OpenOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(records(&ours_path), records(&theirs_path));

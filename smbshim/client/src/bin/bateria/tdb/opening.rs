@@ -1,0 +1,86 @@
+//! Opening a database for a command: with locks where that is allowed, without where it is asked for.
+
+use crate::failure::{Failure, quoted};
+use bateria_tdb::{Attempt, LockKind, OpenOptions, Tdb, TdbError, TdbFlags};
+use rustix::io::Errno;
+use std::path::Path;
+
+/// How a command that only reads may open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locking {
+    /// Like every process that uses the file.
+    Locked,
+    /// Read-only: waits for nobody, changes nothing, and may see what is half written.
+    Lockless,
+}
+
+impl Locking {
+    pub(crate) fn from_flag(no_lock: bool) -> Self {
+        if no_lock { Self::Lockless } else { Self::Locked }
+    }
+}
+
+/// Opens for reading. With locks the file is opened for writing, because locks need that: where
+/// writing is not permitted, it is read without locks, and a note says so.
+pub(crate) fn open_to_read(path: &Path, locking: Locking) -> Result<Tdb, Failure> {
+    if locking == Locking::Lockless {
+        return open_read_only(path);
+    }
+    match Tdb::open(path, &options()) {
+        Ok(tdb) => Ok(tdb),
+        Err(error) if forbids_writing(&error) => {
+            let tdb = open_read_only(path)?;
+            eprintln!("note: {} may not be written here: reading it without locks", path.display());
+            Ok(tdb)
+        }
+        Err(error) => Err(Failure::of_open(path, error)),
+    }
+}
+
+/// Opens for changing what is in the file.
+pub(crate) fn open_to_change(path: &Path) -> Result<Tdb, Failure> {
+    Tdb::open(path, &options()).map_err(|error| Failure::of_open(path, error))
+}
+
+/// Locks everything for reading; says so when somebody is in the way.
+pub(crate) fn lock_for_reading(tdb: &mut Tdb, path: &Path) -> Result<(), Failure> {
+    let attempt = match tdb.try_lock_all(LockKind::Read) {
+        // Blocking, and so able to roll back.
+        Err(TdbError::RecoveryNeeded { .. }) => Ok(Attempt::Busy),
+        other => other,
+    };
+    if attempt.map_err(|error| Failure::of_tdb(path, error))? == Attempt::Locked {
+        return Ok(());
+    }
+    eprintln!(
+        "note: waiting for a process that has locked records of {} (--no-lock does not wait)",
+        path.display()
+    );
+    tdb.lock_all(LockKind::Read).map_err(|error| Failure::of_tdb(path, error))
+}
+
+fn open_read_only(path: &Path) -> Result<Tdb, Failure> {
+    let options = OpenOptions { read_only: true, ..OpenOptions::default() };
+    Tdb::open(path, &options).map_err(|error| match error {
+        TdbError::Corrupt { rule: PENDING, .. } => {
+            let step = format!("bateria tdb check {}", quoted(path));
+            let message = format!("{}: {PENDING}", path.display());
+            Failure::of_request(message)
+                .next_step(format!("{step} (with locks; it rolls the commit back)"))
+        }
+        error => Failure::of_open(path, error),
+    })
+}
+
+fn options() -> OpenOptions {
+    // The file decides whether it has mutexes; without the flag one that has them is refused.
+    OpenOptions { flags: TdbFlags::MUTEX_LOCKING, ..OpenOptions::default() }
+}
+
+fn forbids_writing(error: &TdbError) -> bool {
+    matches!(error, TdbError::Sys { call: "open", errno, .. }
+        if [Errno::ACCESS, Errno::PERM, Errno::ROFS].contains(&Errno::from_raw_os_error(*errno)))
+}
+
+/// How a read-only handle refuses a file in which a commit was interrupted.
+const PENDING: &str = "an interrupted commit must be rolled back";
