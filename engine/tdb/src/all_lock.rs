@@ -234,16 +234,15 @@ impl Tdb {
 
     fn sweep_chains(&self, wait: Wait) -> Result<Attempt, TdbError> {
         let mutexes = self.mutexes().expect("called for files with mutexes");
-        for chain in 0..self.hash_size {
+        let mut from = 0;
+        while let Some(chain) = mutexes.first_held(from) {
             let list = List::Chain(crate::database::Chain(chain));
-            if mutexes.is_free(list.mutex()) {
-                continue;
-            }
             let error = |errno| self.mutex_error(list.byte(), errno);
             if mutexes.lock(list.mutex(), wait).map_err(error)? == Attempt::Busy {
                 return Ok(Attempt::Busy);
             }
             mutexes.unlock(list.mutex()).map_err(error)?;
+            from = chain + 1;
         }
         Ok(Attempt::Locked)
     }

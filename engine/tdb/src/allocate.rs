@@ -4,9 +4,10 @@
 
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
-use crate::find::LoopGuard;
+use crate::free_search::Best;
 use crate::header::FREE_LIST_HEAD;
 use crate::lock_table::List;
+use crate::loop_guard::LoopGuard;
 use crate::mutex_area::page_size;
 use crate::range_lock::{Attempt, LockKind, Wait};
 use crate::record::{Kind, MAGIC_FREE, MAGIC_LIVE, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
@@ -16,14 +17,6 @@ use crate::record::{Kind, MAGIC_FREE, MAGIC_LIVE, RECORD_HEADER_SIZE, RecordHead
 pub(crate) struct Room {
     pub(crate) offset: u32,
     pub(crate) record: RecordHeader,
-}
-
-/// Best element of the free list so far, and the address of the link to it.
-#[derive(Clone, Copy, Debug)]
-struct Best {
-    offset: u32,
-    link: u32,
-    rec_len: u32,
 }
 
 impl Tdb {
@@ -152,52 +145,6 @@ impl Tdb {
         Ok(Some(Room { offset, record }))
     }
 
-    /// Walks the free list for the best fit, merging what it meets (tdb §4.4). The second value
-    /// tells that a merge has made something large enough.
-    fn search_free_list(&mut self, want: u32) -> Result<(Option<Best>, bool), TdbError> {
-        let mut best: Option<Best> = None;
-        let mut merged_enough = false;
-        // The longer the search, the worse a fit is good enough.
-        let mut tolerance = 1.0_f32;
-        let mut link = FREE_LIST_HEAD;
-        let mut offset = self.read_u32(link)?;
-        let mut guard = Some(LoopGuard::new(offset));
-        let mut steps = 0_u32;
-        while offset != 0 {
-            let record = self.read_free_record(offset)?;
-            if let Some((left, neighbour)) = self.merge_left(offset, &record)? {
-                // The neighbour's header is written before this link: when the neighbour is the
-                // one that links here, that order makes the link right.
-                self.write_u32(link, record.next)?;
-                if let Some(best) = best.as_mut().filter(|best| best.offset == left) {
-                    best.rec_len = neighbour.rec_len;
-                }
-                merged_enough |= neighbour.rec_len > want;
-                offset = record.next;
-                // The element behind the second pointer may be the one that has just gone.
-                guard = None;
-            } else {
-                if record.rec_len >= want && best.is_none_or(|best| record.rec_len < best.rec_len) {
-                    best = Some(Best { offset, link, rec_len: record.rec_len });
-                }
-                if best.is_some_and(|best| fits(best.rec_len, want, tolerance)) {
-                    break;
-                }
-                tolerance = widened(tolerance);
-                link = offset;
-                offset = record.next;
-                if let Some(guard) = &mut guard {
-                    guard.follow(self, offset)?;
-                }
-            }
-            steps += 1;
-            if guard.is_none() && steps > self.size_bytes() / RECORD_HEADER_SIZE {
-                return Err(self.corrupt(offset, "a list of records is circular"));
-            }
-        }
-        Ok((best, merged_enough))
-    }
-
     /// Uses a free record whole, or carves the new one from its upper end.
     fn take(&mut self, best: Best, want: u32) -> Result<Room, TdbError> {
         let mut record = self.read_free_record(best.offset)?;
@@ -253,16 +200,6 @@ pub(crate) fn growth(size: u32, want: u32, page: u64) -> Option<u32> {
     let new = if new > SIZE_BYTES_MAX { SIZE_BYTES_MAX } else { new };
     let add = new.checked_sub(size).filter(|add| *add >= want)?;
     u32::try_from(add).ok()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "libtdb compares as 32-bit floats; so do we")]
-fn fits(rec_len: u32, want: u32, tolerance: f32) -> bool {
-    (rec_len as f32) < want as f32 * tolerance
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the product is rounded to 32 bits, as in C")]
-fn widened(tolerance: f32) -> f32 {
-    (f64::from(tolerance) * 1.05) as f32
 }
 
 /// What remains of a split must hold a header and something worth having (tdb §4.4 step 4).

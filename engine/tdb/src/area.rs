@@ -5,13 +5,13 @@
 //! and judged afterwards, and every access is checked against a size that the file has had.
 
 use crate::error::TdbError;
-use crate::mapping::Mapping;
+use crate::mapping::{self, Mapping};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// All bytes from logical offset 0 on; file offsets are `header_offset` higher.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Area {
     /// First byte of the mapping, or of the memory; null when there is neither. Kept beside
     /// `backing`, because every step along a chain comes by here.
     base: *mut u8,
+    /// Set when an access through `base` has met a page that had gone.
+    truncated: &'static AtomicBool,
     #[cfg(test)]
     pub(crate) journal: Option<Vec<crate::fake_disk::Event>>,
 }
@@ -62,6 +64,7 @@ impl Area {
             writable,
             backing: Backing::Descriptor(file.clone()),
             base: std::ptr::null_mut(),
+            truncated: &mapping::NEVER,
             #[cfg(test)]
             journal: None,
         };
@@ -84,6 +87,7 @@ impl Area {
             writable: true,
             backing: Backing::Memory(Vec::new()),
             base: std::ptr::null_mut(),
+            truncated: &mapping::NEVER,
             #[cfg(test)]
             journal: None,
         };
@@ -92,8 +96,15 @@ impl Area {
     }
 
     /// Size as far as it is known; another process may have grown the file since.
+    #[inline]
     pub(crate) fn size(&self) -> u32 {
         self.size
+    }
+
+    /// First byte of the mapping, or of the memory; `size` bytes from there on may be read.
+    #[inline]
+    pub(crate) fn base(&self) -> Option<*const u8> {
+        if self.base.is_null() { None } else { Some(self.base) }
     }
 
     pub(crate) fn header_offset(&self) -> u64 {
@@ -135,11 +146,18 @@ impl Area {
     }
 
     /// Fails unless the bytes exist; asks the file again before it says so.
+    #[inline]
     pub(crate) fn ensure(&mut self, offset: u32, size_bytes: u64) -> Result<(), TdbError> {
         let end = u64::from(offset) + size_bytes;
         if end <= u64::from(self.size) && !self.is_truncated() {
             return Ok(());
         }
+        self.ensure_anew(offset, size_bytes)
+    }
+
+    #[cold]
+    fn ensure_anew(&mut self, offset: u32, size_bytes: u64) -> Result<(), TdbError> {
+        let end = u64::from(offset) + size_bytes;
         self.reload()?;
         if end <= u64::from(self.size) {
             return Ok(());
@@ -151,6 +169,32 @@ impl Area {
     pub(crate) fn read(&mut self, offset: u32, target: &mut [u8]) -> Result<(), TdbError> {
         self.ensure(offset, target.len() as u64)?;
         self.read_known(offset, target)
+    }
+
+    /// Appends `size` bytes to `target`.
+    pub(crate) fn append_to(
+        &mut self,
+        offset: u32,
+        size: u32,
+        target: &mut Vec<u8>,
+    ) -> Result<(), TdbError> {
+        // The bound comes first: a damaged length must not cost memory.
+        self.ensure(offset, u64::from(size))?;
+        let (start, size) = (target.len(), size as usize);
+        if self.base.is_null() {
+            target.resize(start + size, 0);
+            return self.read_known(offset, &mut target[start..]);
+        }
+        target.reserve(size);
+        // SAFETY: the range lies within `size`, which `base` covers (`ensure`), and the target has
+        // room for it (`reserve`); they cannot overlap, because the target is a Rust allocation.
+        // The copy has initialised what `set_len` adds.
+        unsafe {
+            let room = target.as_mut_ptr().add(start);
+            std::ptr::copy_nonoverlapping(self.base.add(offset as usize), room, size);
+            target.set_len(start + size);
+        }
+        self.check_truncation(offset)
     }
 
     /// Reads without learning a new size, so that `&self` suffices.
@@ -242,17 +286,21 @@ impl Area {
     }
 
     /// The aligned word at `offset` as other processes see it; `None` without a mapping.
+    #[inline]
     pub(crate) fn word(&self, offset: u32) -> Option<&AtomicU32> {
-        let Backing::Mapped(map, _) = &self.backing else { return None };
-        if !offset.is_multiple_of(4) || u64::from(offset) + 4 > u64::from(self.size) {
+        if !matches!(self.backing, Backing::Mapped(..))
+            || !offset.is_multiple_of(4)
+            || u64::from(offset) + 4 > u64::from(self.size)
+        {
             return None;
         }
         // SAFETY: within the mapping (checked above) and aligned, because mappings start at page
         // boundaries; an atomic is the one type that may be shared with other writers.
-        Some(unsafe { AtomicU32::from_ptr(map.as_mut_ptr().add(offset as usize).cast()) })
+        Some(unsafe { AtomicU32::from_ptr(self.base.add(offset as usize).cast()) })
     }
 
     /// Orders this thread's lock-free reads of heads after its last lock (tdb §9 step 1).
+    #[inline]
     pub(crate) fn read_word(&self, offset: u32) -> Result<u32, TdbError> {
         if let Some(word) = self.word(offset) {
             let value = word.load(Ordering::Acquire);
@@ -352,23 +400,26 @@ impl Area {
             Backing::Memory(bytes) => bytes.as_mut_ptr(),
             Backing::Descriptor(_) => std::ptr::null_mut(),
         };
+        self.truncated = match &self.backing {
+            Backing::Mapped(map, _) => map.truncation(),
+            _ => &mapping::NEVER,
+        };
     }
 
     #[inline]
-    fn is_truncated(&self) -> bool {
-        matches!(&self.backing, Backing::Mapped(map, _) if map.is_truncated())
+    pub(crate) fn is_truncated(&self) -> bool {
+        mapping::met_missing_page(self.truncated)
     }
 
     /// Asked after each access: bytes of a page that has gone are zeros that nobody wrote.
+    #[inline]
     pub(crate) fn check_truncation(&self, offset: u32) -> Result<(), TdbError> {
-        if self.is_truncated() {
-            return Err(TdbError::corrupt(
-                &self.path,
-                offset,
-                "the file was truncated while in use",
-            ));
-        }
-        Ok(())
+        if self.is_truncated() { Err(self.truncation(offset)) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn truncation(&self, offset: u32) -> TdbError {
+        TdbError::corrupt(&self.path, offset, "the file was truncated while in use")
     }
 
     fn map(&self, file: &File) -> Result<Mapping, TdbError> {

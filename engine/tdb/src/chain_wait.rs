@@ -149,10 +149,14 @@ impl Tdb {
     }
 
     /// Pays what this handle owes to the other sleepers of a chain.
+    #[inline]
     pub(crate) fn settle(&mut self, chain: Chain) {
-        if self.locks.debts.is_empty() {
-            return;
+        if !self.locks.debts.is_empty() {
+            self.pay(chain);
         }
+    }
+
+    fn pay(&mut self, chain: Chain) {
         if let (Some(mutex), Some(mutexes)) = (self.locks.debts.remove(&chain), self.mutexes()) {
             mutexes.pass_on_waiters(mutex);
         }

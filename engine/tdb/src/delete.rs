@@ -2,8 +2,9 @@
 
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
-use crate::find::{Found, LoopGuard};
+use crate::find::Found;
 use crate::lock_table::List;
+use crate::loop_guard::LoopGuard;
 use crate::range_lock::{self, LockKind};
 use crate::record::{Kind, MAGIC_DEAD};
 
@@ -17,6 +18,7 @@ impl Tdb {
         self.check_writable()?;
         let hash = self.hash(key);
         let chain = Chain(hash % self.hash_size);
+        self.anticipate(chain);
         self.with_chain(chain, LockKind::Write, |tdb| {
             let Some(found) = tdb.find(key, hash)? else { return Ok(false) };
             tdb.delete_found(found, chain)?;
@@ -70,8 +72,6 @@ impl Tdb {
         let mut link = chain.head();
         let mut offset = self.read_u32(link)?;
         let mut guard = LoopGuard::new(offset);
-        let mut guarded = true;
-        let mut steps = 0_u32;
         while offset != 0 {
             let record = self.read_chain_record(offset)?;
             let next = record.next;
@@ -90,20 +90,11 @@ impl Tdb {
                     }
                 }
             }
-            if removed {
-                // The second pointer may stand on the record that has just gone.
-                guarded = false;
-            } else {
+            if !removed {
                 link = offset;
             }
             offset = next;
-            if guarded {
-                guard.follow(self, offset)?;
-            }
-            steps += 1;
-            if steps > self.size_bytes() / crate::record::RECORD_HEADER_SIZE {
-                return Err(self.corrupt(offset, "a list of records is circular"));
-            }
+            guard.follow(self, offset)?;
         }
         Ok(())
     }

@@ -2,16 +2,10 @@
 
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
+use crate::loop_guard::LoopGuard;
 use crate::range_lock::LockKind;
 use crate::record::{Kind, RecordHeader};
-
-/// Notices a list that bites its own tail: a second pointer follows at half speed, and a first
-/// one that meets it is going in circles. Without it a damaged link would hang everyone.
-#[derive(Debug)]
-pub(crate) struct LoopGuard {
-    slow: u32,
-    advance: bool,
-}
+use crate::view::NotPlain;
 
 /// Where a live record is.
 #[derive(Clone, Copy, Debug)]
@@ -45,24 +39,6 @@ impl RecordData<'_> {
             return Err(self.tdb.invalid("the record's data ends before"));
         }
         self.tdb.read_at(self.offset + at, target)
-    }
-}
-
-impl LoopGuard {
-    pub(crate) fn new(first: u32) -> Self {
-        Self { slow: first, advance: false }
-    }
-
-    /// Judges the next offset of a list.
-    pub(crate) fn follow(&mut self, tdb: &mut Tdb, next: u32) -> Result<(), TdbError> {
-        if next == self.slow && next != 0 {
-            return Err(tdb.corrupt(next, "a list of records is circular"));
-        }
-        if self.advance {
-            self.slow = tdb.read_u32(self.slow)?;
-        }
-        self.advance = !self.advance;
-        Ok(())
     }
 }
 
@@ -153,7 +129,9 @@ impl Tdb {
         action: impl FnOnce(&mut Self, Option<Found>) -> Result<T, TdbError>,
     ) -> Result<T, TdbError> {
         let hash = self.hash(key);
-        self.with_chain(Chain(hash % self.hash_size), LockKind::Read, |tdb| {
+        let chain = Chain(hash % self.hash_size);
+        self.anticipate(chain);
+        self.with_chain(chain, LockKind::Read, |tdb| {
             let found = tdb.find(key, hash)?;
             action(tdb, found)
         })
@@ -174,6 +152,9 @@ impl Tdb {
 
     /// The live record of a key; its chain is locked.
     pub(crate) fn find(&mut self, key: &[u8], hash: u32) -> Result<Option<Found>, TdbError> {
+        if let Ok(found) = self.find_in_view(key, hash) {
+            return Ok(found);
+        }
         let mut offset = self.read_u32(Chain(hash % self.hash_size).head())?;
         let mut guard = LoopGuard::new(offset);
         while offset != 0 {
@@ -190,4 +171,39 @@ impl Tdb {
         }
         Ok(None)
     }
+    /// The same walk with nothing in between, if all it meets is plain.
+    #[inline]
+    fn find_in_view(&self, key: &[u8], hash: u32) -> Result<Option<Found>, NotPlain> {
+        let view = self.view()?;
+        let data_start = self.data_start();
+        let mut offset = view.word(Chain(hash % self.hash_size).head())?;
+        for _ in 0..STEPS_IN_VIEW_MAX {
+            if offset == 0 {
+                return view.conclude(None);
+            }
+            let record = view.record(offset)?;
+            view.prefetch_record(record.next);
+            let kind = record.kind();
+            let used = record.key_len.checked_add(record.data_len);
+            let plain = offset >= data_start
+                && matches!(kind, Kind::Live | Kind::Dead)
+                && used.is_some_and(|used| used <= record.rec_len)
+                && view.has_record_at(record.next);
+            if !plain {
+                return Err(NotPlain);
+            }
+            if kind == Kind::Live
+                && record.full_hash == hash
+                && record.key_len as usize == key.len()
+                && view.equals(Self::key_at(offset), key)?
+            {
+                return view.conclude(Some(Found { offset, record }));
+            }
+            offset = record.next;
+        }
+        Err(NotPlain)
+    }
 }
+
+/// A longer chain is left to the walk that notices circles.
+const STEPS_IN_VIEW_MAX: u32 = 10_000;

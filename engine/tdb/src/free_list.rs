@@ -2,9 +2,9 @@
 
 use crate::database::Tdb;
 use crate::error::TdbError;
-use crate::find::LoopGuard;
 use crate::header::FREE_LIST_HEAD;
 use crate::lock_table::List;
+use crate::loop_guard::LoopGuard;
 use crate::range_lock::LockKind;
 use crate::record::{Kind, MAGIC_FREE, MAGIC_PAD, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
 
@@ -96,29 +96,20 @@ impl Tdb {
     }
 
     fn count_free(&mut self) -> Result<u32, TdbError> {
-        let (mut count, mut steps) = (0_u32, 0_u32);
+        let mut count = 0_u32;
         let mut link = FREE_LIST_HEAD;
         let mut offset = self.read_u32(link)?;
-        let mut guard = Some(LoopGuard::new(offset));
+        let mut guard = LoopGuard::new(offset);
         while offset != 0 {
             let record = self.read_free_record(offset)?;
-            steps = steps.saturating_add(1);
             if !self.read_only && self.merge_left(offset, &record)?.is_some() {
                 self.write_u32(link, record.next)?;
-                // The element behind the second pointer may be the one that has just gone.
-                guard = None;
             } else {
                 count += 1;
                 link = offset;
             }
             offset = record.next;
-            match &mut guard {
-                Some(guard) => guard.follow(self, offset)?,
-                None if steps > self.size_bytes() / RECORD_HEADER_SIZE => {
-                    return Err(self.corrupt(offset, "a list of records is circular"));
-                }
-                None => {}
-            }
+            guard.follow(self, offset)?;
         }
         Ok(count)
     }

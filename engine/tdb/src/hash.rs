@@ -29,14 +29,18 @@ impl HashKind {
 #[must_use]
 pub fn old(bytes: &[u8]) -> u32 {
     let mut value = 0x238F_13AF_u32.wrapping_mul(length_u32(bytes));
-    let mut shift = 0_u32;
-    for &byte in bytes {
-        value = value.wrapping_add(u32::from(byte) << shift);
-        // 5 * index modulo 24, without a multiplication that could overflow.
-        shift = if shift >= 19 { shift - 19 } else { shift + 5 };
+    // The shifts repeat every 24 bytes. With all of a round known, the additions do not wait for
+    // each other.
+    for round in bytes.chunks(SHIFTS.len()) {
+        let sum = round.iter().zip(SHIFTS).map(|(byte, shift)| u32::from(*byte) << shift);
+        value = value.wrapping_add(sum.fold(0, u32::wrapping_add));
     }
     value.wrapping_mul(1_103_515_243).wrapping_add(12345)
 }
+
+/// 5 * index modulo 24.
+const SHIFTS: [u32; 24] =
+    [0, 5, 10, 15, 20, 1, 6, 11, 16, 21, 2, 7, 12, 17, 22, 3, 8, 13, 18, 23, 4, 9, 14, 19];
 
 /// Jenkins' lookup3 `hashlittle` with seed 0 (tdb §3.2), the hash of clustered databases and of
 /// their 32-bit ids.
@@ -56,12 +60,28 @@ pub fn jenkins(bytes: &[u8]) -> u32 {
     if rest.is_empty() {
         return c;
     }
-    let mut block = [0; 12];
-    block[..rest.len()].copy_from_slice(rest);
-    a = a.wrapping_add(word(&block[0..4]));
-    b = b.wrapping_add(word(&block[4..8]));
-    c = c.wrapping_add(word(&block[8..12]));
+    let (first, second, third) = tail_words(rest);
+    a = a.wrapping_add(first);
+    b = b.wrapping_add(second);
+    c = c.wrapping_add(third);
     finish(a, b, c)
+}
+
+/// The last 1 to 12 bytes, zero-extended to three words.
+#[inline]
+fn tail_words(rest: &[u8]) -> (u32, u32, u32) {
+    match rest.len() {
+        12 => (word(&rest[0..4]), word(&rest[4..8]), word(&rest[8..12])),
+        8..12 => (word(&rest[0..4]), word(&rest[4..8]), part_word(&rest[8..])),
+        4..8 => (word(&rest[0..4]), part_word(&rest[4..]), 0),
+        _ => (part_word(rest), 0, 0),
+    }
+}
+
+/// Up to three bytes as a word.
+#[inline]
+fn part_word(bytes: &[u8]) -> u32 {
+    bytes.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte))
 }
 
 fn mix(mut a: u32, mut b: u32, mut c: u32) -> (u32, u32, u32) {

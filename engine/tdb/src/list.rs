@@ -2,8 +2,8 @@
 
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
-use crate::find::LoopGuard;
 use crate::header::FREE_LIST_HEAD;
+use crate::loop_guard::LoopGuard;
 use crate::record::{RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
 use crate::transfer::TransferError;
 use std::io::{self, Write};

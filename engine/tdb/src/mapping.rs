@@ -12,7 +12,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, compiler_fence};
 
 /// A shared mapping of part of a file.
 #[derive(Debug)]
@@ -55,7 +55,12 @@ impl Mapping {
     /// True if some access has met a missing page; asked after every access.
     #[inline]
     pub(crate) fn is_truncated(&self) -> bool {
-        self.slot.is_some_and(|slot| slot.truncated.load(Ordering::Relaxed))
+        met_missing_page(self.truncation())
+    }
+
+    /// The flag behind `is_truncated`; it belongs to this mapping only as long as that lives.
+    pub(crate) fn truncation(&self) -> &'static AtomicBool {
+        self.slot.map_or(&NEVER, |slot| &slot.truncated)
     }
 
     pub(crate) fn flush_range(&self, offset: usize, size: usize) -> io::Result<()> {
@@ -70,6 +75,14 @@ impl Drop for Mapping {
             slot.end.store(0, Ordering::SeqCst);
         }
     }
+}
+
+/// True if the flag is set. The handler runs in the thread that met the page, so no more is needed
+/// than that the compiler leaves accesses in front of this where they are.
+#[inline]
+pub(crate) fn met_missing_page(truncation: &AtomicBool) -> bool {
+    compiler_fence(Ordering::SeqCst);
+    truncation.load(Ordering::Relaxed)
 }
 
 /// From now on this process survives that a mapped TDB file is truncated: the operation that
@@ -164,6 +177,8 @@ fn occupy(start: usize, end: usize) -> Option<&'static Slot> {
     })
 }
 
+/// Of what is not mapped, or not protected.
+pub(crate) static NEVER: AtomicBool = AtomicBool::new(false);
 static BEFORE: OnceLock<Before> = OnceLock::new();
 /// Two mappings per handle of a file with mutexes, one of other files.
 static SLOTS: [Slot; 4096] = [const {

@@ -1,7 +1,9 @@
 //! Robust mutexes that live in the file (tdb §7).
 
+use crate::database::Chain;
 use crate::mapping::Mapping;
 use crate::range_lock::{Attempt, LockKind, Wait};
+use crate::view;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -141,15 +143,39 @@ impl MutexArea {
         unsafe { AtomicU32::from_ptr(self.pointer(mutex).cast()) }
     }
 
-    /// True if nobody holds the mutex. After `set_state` this tells as much as locking and
-    /// unlocking it would, at a fraction of the cost: whoever locks it later sees the state.
+    /// The first chain from `from` on whose mutex is held, or may be. After `set_state` a free word
+    /// tells as much as locking and unlocking the mutex would, at a fraction of the cost: whoever
+    /// locks it later sees the state.
     ///
     /// Both sides write one word and then read the other (a chain locker its mutex by an atomic
     /// exchange and then the state; we the state and then the mutex), and on x86-64 an atomic
     /// exchange or a sequentially consistent store keeps later reads behind it. So at least one of
-    /// both sees the other. On machines with weaker order the mutex must be locked.
-    pub(crate) fn is_free(&self, mutex: Mutex) -> bool {
-        cfg!(target_arch = "x86_64") && self.word(mutex).load(Ordering::SeqCst) == 0
+    /// both sees the other. On machines with weaker order every mutex must be locked.
+    pub(crate) fn first_held(&self, from: u32) -> Option<u32> {
+        if !cfg!(target_arch = "x86_64") {
+            return (from < self.hash_size).then_some(from);
+        }
+        let count = (self.hash_size - from.min(self.hash_size)) as usize;
+        if count == 0 {
+            return None;
+        }
+        // Judges the bounds of the last one too.
+        let _ = self.pointer(Mutex::Chain(self.hash_size - 1));
+        let first = self.pointer(Mutex::Chain(from)).cast::<u8>();
+        let held = (0..count).position(|index| {
+            // SAFETY: the futex word of a mutex between the first and the last, whose bounds were
+            // asserted; aligned, and accessed atomically by all its users.
+            let word = unsafe { AtomicU32::from_ptr(first.add(index * MUTEX_SIZE).cast()) };
+            word.load(Ordering::SeqCst) != 0
+        })?;
+        Some(from + u32::try_from(held).expect("below the number of chains"))
+    }
+
+    /// Lets the mutex of a chain come nearer.
+    #[inline]
+    pub(crate) fn prefetch(&self, chain: Chain) {
+        let offset = LISTS_OFFSET + MUTEX_SIZE * (chain.0 as usize + 1);
+        view::prefetch(self.map.as_ptr().wrapping_add(offset));
     }
 
     /// Marks a held mutex as waited for, so that whoever releases it wakes somebody; returns the

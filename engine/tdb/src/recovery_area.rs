@@ -40,11 +40,16 @@ impl Tdb {
     }
 
     /// True if a commit was interrupted; a file that cannot be read counts as one.
+    #[inline]
     pub(crate) fn needs_recovery(&mut self) -> bool {
-        let Ok(start) = self.area.read_word(RECOVERY_START) else { return true };
-        if start == 0 {
-            return false;
+        match self.area.read_word(RECOVERY_START) {
+            Ok(0) => false,
+            Ok(start) => self.is_armed(start),
+            Err(_) => true,
         }
+    }
+
+    fn is_armed(&mut self, start: u32) -> bool {
         let start = self.number(start.to_ne_bytes());
         let mut magic = [0; 4];
         let Some(at) = start.checked_add(20) else { return true };

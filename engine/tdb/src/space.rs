@@ -13,6 +13,7 @@ impl Tdb {
         }
     }
 
+    #[inline]
     pub(crate) fn write_at(&mut self, offset: u32, source: &[u8]) -> Result<(), TdbError> {
         match &mut self.transaction {
             None => self.area.write(offset, source),
@@ -27,6 +28,9 @@ impl Tdb {
         size: u32,
         out: &mut Vec<u8>,
     ) -> Result<(), TdbError> {
+        if self.transaction.is_none() {
+            return self.area.append_to(offset, size, out);
+        }
         // The bound comes first: a damaged length must not cost memory.
         self.ensure(offset, u64::from(size))?;
         let start = out.len();
@@ -43,6 +47,7 @@ impl Tdb {
         Ok(have == want)
     }
 
+    #[inline]
     pub(crate) fn ensure(&mut self, offset: u32, size_bytes: u64) -> Result<(), TdbError> {
         match &self.transaction {
             None => self.area.ensure(offset, size_bytes),
@@ -50,6 +55,7 @@ impl Tdb {
         }
     }
 
+    #[inline]
     pub(crate) fn read_u32(&mut self, offset: u32) -> Result<u32, TdbError> {
         let bytes = match &self.transaction {
             None => self.area.read_array(offset)?,
@@ -63,6 +69,7 @@ impl Tdb {
         self.write_at(offset, &value.to_ne_bytes())
     }
 
+    #[inline]
     pub(crate) fn read_record(&mut self, offset: u32) -> Result<RecordHeader, TdbError> {
         let bytes = match &self.transaction {
             None => self.area.read_array(offset)?,
@@ -96,6 +103,7 @@ impl Tdb {
     }
 
     /// A record that a chain links to (tdb §4.1).
+    #[inline]
     pub(crate) fn read_chain_record(&mut self, offset: u32) -> Result<RecordHeader, TdbError> {
         if offset < self.data_start() {
             return Err(self.corrupt(offset, "a chain links into the header"));
@@ -115,6 +123,7 @@ impl Tdb {
         Ok(record)
     }
 
+    #[inline]
     pub(crate) fn key_at(record_offset: u32) -> u32 {
         // Cannot overflow: the header was read at this offset, so its end is inside the file.
         record_offset + RECORD_HEADER_SIZE
@@ -152,6 +161,7 @@ impl Tdb {
         Ok(Some((start, self.read_record(start)?)))
     }
 
+    #[inline]
     pub(crate) fn number(&self, bytes: [u8; 4]) -> u32 {
         let value = u32::from_ne_bytes(bytes);
         if self.swapped { value.swap_bytes() } else { value }

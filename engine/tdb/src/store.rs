@@ -34,9 +34,9 @@ impl Tdb {
     ) -> Result<bool, TdbError> {
         self.check_writable()?;
         let hash = self.hash(key);
-        self.with_chain(Chain(hash % self.hash_size), LockKind::Write, |tdb| {
-            tdb.store_locked(key, hash, parts, mode)
-        })
+        let chain = Chain(hash % self.hash_size);
+        self.anticipate(chain);
+        self.with_chain(chain, LockKind::Write, |tdb| tdb.store_locked(key, hash, parts, mode))
     }
 
     /// Stores the old data of `key` (none if there is no record) followed by `addition`.
@@ -47,7 +47,9 @@ impl Tdb {
     pub fn append(&mut self, key: &[u8], addition: &[u8]) -> Result<(), TdbError> {
         self.check_writable()?;
         let hash = self.hash(key);
-        self.with_chain(Chain(hash % self.hash_size), LockKind::Write, |tdb| {
+        let chain = Chain(hash % self.hash_size);
+        self.anticipate(chain);
+        self.with_chain(chain, LockKind::Write, |tdb| {
             let mut old = std::mem::take(&mut tdb.scratch);
             old.clear();
             let outcome = tdb.append_locked(key, hash, addition, &mut old);

@@ -1,6 +1,7 @@
 //! What a transaction has changed and not yet written (tdb §8.2).
 
 use crate::area::Area;
+use crate::blocks::Blocks;
 use crate::error::TdbError;
 use crate::mutex_area::page_size;
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub(crate) struct TransactionState {
     path: Arc<Path>,
     page: u32,
-    blocks: Vec<Option<Box<[u8]>>>,
+    blocks: Blocks,
     /// Valid bytes of the highest block; all others count as full.
     last_len: u32,
     /// Size as the transaction sees it.
@@ -37,7 +38,7 @@ impl TransactionState {
         Self {
             path,
             page: u32::try_from(page_size()).expect("pages are small"),
-            blocks: Vec::new(),
+            blocks: Blocks::default(),
             last_len: 0,
             size,
             old_size: size,
@@ -68,11 +69,10 @@ impl TransactionState {
     /// Changed blocks in ascending order: offset and valid bytes.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let highest = self.blocks.len().saturating_sub(1);
-        self.blocks.iter().enumerate().filter_map(move |(index, block)| {
-            let block = block.as_deref()?;
+        self.blocks.iter().map(move |(index, block)| {
             let len = if index == highest { self.last_len as usize } else { block.len() };
             let offset = u32::try_from(index).expect("blocks lie below 4 GiB") * self.page;
-            Some((offset, &block[..len]))
+            (offset, &block[..len])
         })
     }
 
@@ -93,10 +93,10 @@ impl TransactionState {
             let size = rest.len().min((self.page - within) as usize);
             let (part, tail) = rest.split_at_mut(size);
             match self.blocks.get((at / self.page) as usize) {
-                Some(Some(block)) => {
+                Some(block) => {
                     part.copy_from_slice(&block[within as usize..within as usize + size]);
                 }
-                _ => area.read_known(at, part)?,
+                None => area.read_known(at, part)?,
             }
             // Wraps only behind the last byte of the address space, where nothing is left to do.
             at = at.wrapping_add(u32::try_from(size).expect("parts are at most a page"));
@@ -135,14 +135,16 @@ impl TransactionState {
 
     /// Writes only where a block exists already.
     pub(crate) fn patch(&mut self, offset: u32, source: &[u8]) {
-        for (index, byte) in (u64::from(offset)..).zip(source) {
-            let block = usize::try_from(index / u64::from(self.page)).expect("64-bit machine");
-            let within = usize::try_from(index % u64::from(self.page)).expect("below a page");
-            match self.blocks.get_mut(block) {
-                Some(Some(block)) => block[within] = *byte,
-                Some(None) => {}
-                None => return,
+        let page = self.page as usize;
+        let (mut at, mut rest) = (offset as usize, source);
+        while !rest.is_empty() && at / page < self.blocks.len() {
+            let within = at % page;
+            let (part, tail) = rest.split_at(rest.len().min(page - within));
+            if let Some(block) = self.blocks.get_mut(at / page) {
+                block[within..within + part.len()].copy_from_slice(part);
             }
+            at += part.len();
+            rest = tail;
         }
     }
 
@@ -187,23 +189,19 @@ impl TransactionState {
 
     /// The block, filled with what the file has there if it is new.
     fn block(&mut self, area: &Area, index: usize) -> Result<&mut [u8], TdbError> {
-        if index >= self.blocks.len() {
-            self.blocks.resize_with(index + 1, || None);
-            self.last_len = 0;
-        }
-        if self.blocks[index].is_none() {
+        if self.blocks.get(index).is_none() {
             let start = u32::try_from(index).expect("blocks lie below 4 GiB") * self.page;
             let mut block = vec![0; self.page as usize].into_boxed_slice();
             let present = self.old_size.saturating_sub(start).min(self.page);
             if present > 0 {
                 area.read_known(start, &mut block[..present as usize])?;
             }
-            if index + 1 == self.blocks.len() {
+            if index >= self.blocks.len() {
                 self.last_len = present;
             }
-            self.blocks[index] = Some(block);
+            self.blocks.insert(index, block);
         }
-        Ok(self.blocks[index].as_deref_mut().expect("made above"))
+        Ok(self.blocks.get_mut(index).expect("made above"))
     }
 }
 

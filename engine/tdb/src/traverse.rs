@@ -6,7 +6,7 @@
 
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
-use crate::find::LoopGuard;
+use crate::loop_guard::LoopGuard;
 use crate::range_lock::LockKind;
 use crate::record::Kind;
 use std::ops::ControlFlow;

@@ -96,8 +96,7 @@ fn lock_for(engine: &mut impl Engine, time: Duration) -> Taken {
     let mut operations = 0;
     while stopwatch.elapsed() < time {
         for _ in 0..TURNS_BETWEEN_LOOKS {
-            engine.lock(&key);
-            engine.unlock(&key);
+            engine.lock_and_unlock(&key);
         }
         operations += TURNS_BETWEEN_LOOKS;
     }

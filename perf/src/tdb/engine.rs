@@ -27,8 +27,8 @@ pub(crate) trait Engine {
     fn traverse(&mut self) -> u64;
     /// A transaction that stores one record.
     fn commit(&mut self, key: &[u8], value: &[u8]);
-    fn lock(&mut self, key: &[u8]);
-    fn unlock(&mut self, key: &[u8]);
+    /// libtdb has to be given the key both times; this engine's caller knows the chain by then.
+    fn lock_and_unlock(&mut self, key: &[u8]);
 }
 
 pub(crate) struct Ours {
@@ -92,13 +92,9 @@ impl Engine for Ours {
         transaction.commit().expect("there is room");
     }
 
-    fn lock(&mut self, key: &[u8]) {
+    fn lock_and_unlock(&mut self, key: &[u8]) {
         let chain = self.tdb.chain_of(key);
         self.tdb.lock_chain(chain).expect("the lock is to be had");
-    }
-
-    fn unlock(&mut self, key: &[u8]) {
-        let chain = self.tdb.chain_of(key);
         self.tdb.unlock_chain(chain);
     }
 }
@@ -136,12 +132,9 @@ impl Engine for Theirs {
         self.judge(outcome);
     }
 
-    fn lock(&mut self, key: &[u8]) {
+    fn lock_and_unlock(&mut self, key: &[u8]) {
         let outcome = self.0.chainlock(key);
         self.judge(outcome);
-    }
-
-    fn unlock(&mut self, key: &[u8]) {
         let outcome = self.0.chainunlock(key);
         self.judge(outcome);
     }

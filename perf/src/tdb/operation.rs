@@ -75,11 +75,7 @@ pub(crate) fn run(
             value[..8].copy_from_slice(&(seed ^ turn).to_le_bytes());
             engine.commit(&choice.any(), &value);
         }),
-        Operation::Lock => (0..count).for_each(|_| {
-            let key = choice.any();
-            engine.lock(&key);
-            engine.unlock(&key);
-        }),
+        Operation::Lock => (0..count).for_each(|_| engine.lock_and_unlock(&choice.any())),
         Operation::LockContended => unreachable!("two processes measure that (`contender`)"),
     }
     let taken = stopwatch.stop(operations);
