@@ -8,7 +8,7 @@ use crate::database_table::DatabaseInfo;
 use crate::mail::{ControlMail, OpenedDatabase, Origin, ShardMail};
 use bateria_smbshim::control::{ControlReply, ReplyData};
 use bateria_smbshim::structures::tunable::Tunable;
-use bateria_tdb::{OpenOptions, Tdb, TdbFlags};
+use bateria_tdb::{Attempt, LockKind, OpenOptions, Tdb, TdbFlags};
 use bateria_wire::head::{Head, RelayHead};
 use bateria_wire::limits::DB_NAME_SIZE_BYTES_MAX;
 use bateria_wire::{DbId, DbKind, Generation, Pnn};
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 /// Where databases lie.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ struct Deferred {
 /// Databases of one node; more are refused.
 const DATABASES_COUNT_MAX: usize = 4096;
 const DEFERRED_COUNT_MAX: usize = 64 * 1024;
+/// How long the records of a file that is still in use may be locked by its users.
+const LEFTOVERS_TIME_MAX: Duration = Duration::from_millis(300);
 
 impl Attaches {
     pub(crate) fn new(directories: Directories) -> Self {
@@ -170,6 +173,7 @@ impl Control {
             Err(reason) => {
                 tracing::error!("cannot attach database {name}: {reason}");
                 self.end_attach(&name, running, false);
+                self.fail_rebuild_without(&name);
             }
             Ok(opened) => {
                 self.hand_out(*opened);
@@ -368,9 +372,9 @@ impl Plan {
             mode: 0o600,
             read_only: false,
         };
-        let first = Tdb::open(&path, &options).map_err(|error| error.to_string())?;
+        let mut first = Tdb::open(&path, &options).map_err(|error| error.to_string())?;
         if kind != DbKind::Persistent {
-            refuse_leftovers(&first, &path)?;
+            empty_leftovers(&mut first)?;
         }
         let info = Arc::new(DatabaseInfo {
             id: id_of(name),
@@ -393,18 +397,31 @@ impl Plan {
     }
 }
 
-/// A file that somebody else keeps open is not emptied by opening it: its records belong to the
-/// past (database semantics §2.8, scenario 23).
-fn refuse_leftovers(handle: &Tdb, path: &Path) -> Result<(), String> {
+/// A file that somebody else keeps open is not emptied by opening it, though its records belong to
+/// a cluster that went on, or ended, without this node. They go under the lock of all records:
+/// whoever has the file open finds nothing of his own any more, and hears from his connection that
+/// his daemon is gone when he asks for it.
+fn empty_leftovers(handle: &mut Tdb) -> Result<(), String> {
     let used =
         (0..handle.chains_count()).any(|chain| !handle.chain_is_empty(bateria_tdb::Chain(chain)));
-    if used {
-        return Err(format!(
-            "{} is not empty: a process of the past still has it open; end it and start again",
-            path.display()
-        ));
+    if !used {
+        return Ok(());
     }
-    Ok(())
+    let until = Instant::now() + LEFTOVERS_TIME_MAX;
+    while handle.try_lock_all(LockKind::Write).map_err(|error| error.to_string())? == Attempt::Busy
+    {
+        if Instant::now() >= until {
+            return Err(format!(
+                "{}: a process of the past holds a lock in it; end it, the daemon tries again",
+                handle.path().display()
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let outcome = handle.wipe().map_err(|error| error.to_string());
+    handle.unlock_all();
+    tracing::warn!("{} was in use by a process of the past; emptied", handle.path().display());
+    outcome
 }
 
 /// As clients open the file, too (client protocol §6.5).

@@ -57,11 +57,12 @@ impl Control {
     }
 
     pub(crate) fn rebuild(&mut self, order: RebuildOrder) {
-        for entry in &order.databases {
+        let wanted = order.databases.clone();
+        self.progress.waiting = Some(order);
+        for entry in wanted {
             let kind = DbKind::from_flags(entry.flags);
             self.attach_for_generation(&String::from_utf8_lossy(&entry.name), kind);
         }
-        self.progress.waiting = Some(order);
         self.rebuild_if_attached();
     }
 
@@ -88,6 +89,18 @@ impl Control {
             contributors: contributors.clone(),
             wipe,
         });
+    }
+
+    /// A database cannot be attached: a generation that has it goes on without this node, instead
+    /// of waiting for it. The leader asks again later.
+    pub(crate) fn fail_rebuild_without(&mut self, name: &str) {
+        let missing = |order: &RebuildOrder| {
+            order.databases.iter().any(|entry| String::from_utf8_lossy(&entry.name) == name)
+        };
+        if let Some(order) = self.progress.waiting.take_if(|order| missing(order)) {
+            let generation = order.prospect.generation;
+            self.tell_cluster(Input::RebuildFailed { generation });
+        }
     }
 
     pub(crate) fn shard_rebuilt(&mut self, shard: u32, generation: Generation) {

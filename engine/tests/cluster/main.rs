@@ -17,6 +17,7 @@ mod protocol;
 mod samba;
 mod shards;
 mod smbtorture;
+mod stragglers;
 mod tool;
 mod witness;
 mod worker;

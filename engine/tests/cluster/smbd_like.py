@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""smbd_like.py SOCKET DATABASE KEY [--die-holding-after N | --read]: increments one record as smbd changes records.
+"""smbd_like.py SOCKET DATABASE KEY [--die-holding-after N | --linger | --read]: increments one record as smbd changes records.
 
 The record is a 64-bit counter. Each increment takes the chain lock in the shared file through libtdb itself, looks
 whether this node owns the record, asks the daemon to migrate it if not, and stores under the lock (client protocol
 section 9.4). Prints "working" at its first increment; ends when a line, or the end, comes on its standard input, and
 prints "acknowledged N". With --die-holding-after it kills itself after N increments, with the lock held and
-before it would store. With --read it only prints "value N", read under the lock.
+before it would store. With --linger it increments once and then keeps the file open, with the lock held,
+whatever becomes of its daemon: a line lets go of the lock, a second one ends it. With --read it only prints "value N", read under the lock.
 """
 
 import argparse
@@ -140,6 +141,7 @@ arguments.add_argument("socket")
 arguments.add_argument("database")
 arguments.add_argument("key")
 arguments.add_argument("--die-holding-after", type=int)
+arguments.add_argument("--linger", action="store_true")
 arguments.add_argument("--read", action="store_true")
 arguments = arguments.parse_args()
 
@@ -158,6 +160,12 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         os.kill(os.getpid(), signal.SIGKILL)
     value = COUNTER.unpack(content)[0] if content else 0
     database.store(key, header + COUNTER.pack(value + 1))
+    if arguments.linger:
+        print("working", flush=True)
+        sys.stdin.readline()
+        database.unlock(key)
+        sys.stdin.readline()
+        sys.exit()
     database.unlock(key)
     acknowledged += 1
     if acknowledged == 1:
