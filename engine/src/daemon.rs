@@ -29,6 +29,7 @@ use crate::shard::disk_jobs::DiskJobs;
 use crate::shard::frames::Unattached;
 use crate::shard::io::Io;
 use crate::shard::lanes::Lanes;
+use crate::shard::moves::Moves;
 use crate::shard::pushes::Pushes;
 use crate::shard::relays::Relays;
 use crate::shard::seqnum::SequenceNumbers;
@@ -525,6 +526,7 @@ impl ShardPlan {
                 chains_wanted: Vec::new(),
                 pushes_answered: Vec::new(),
                 packet: Vec::new(),
+                moves: Moves::default(),
                 shared: self.shared,
             },
             inbox: post.inbox,
@@ -540,6 +542,7 @@ impl ShardPlan {
             is_paused: false,
             unattached: Unattached::default(),
             clients_uses: 0,
+            fences_count: 0,
             stops: false,
             poll: self.poll,
         };

@@ -2,6 +2,7 @@
 
 use crate::database_table::DatabaseInfo;
 use crate::registry::SessionId;
+use crate::shard::moves::Mover;
 use bateria_core::persistent::{JobId, Outcome};
 use bateria_core::record::{Caller, Function, OwnedKey};
 use bateria_core::traverse::Slice;
@@ -113,6 +114,16 @@ pub(crate) enum ShardMail {
         session: SessionId,
         packet: Arc<[u8]>,
     },
+    /// A session of another shard comes to stay.
+    Move(Box<Mover>),
+    /// It has come; answered with `Passed` to its old home.
+    Moved {
+        former: SessionId,
+    },
+    /// Nothing more comes from one thread to the session's old home.
+    Passed {
+        former: SessionId,
+    },
     /// The answer to a control that was not answered at once.
     Answer {
         origin: Origin,
@@ -215,6 +226,10 @@ pub(crate) enum ControlMail {
     },
     Fenced {
         shard: u32,
+    },
+    /// A session has moved to another shard.
+    Moved {
+        former: SessionId,
     },
     Lock(crate::cluster_lock::Attempt, crate::cluster_lock::LockEvent),
     VotePersisted {

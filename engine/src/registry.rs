@@ -4,6 +4,7 @@
 //! must have one answer for the whole node. So this table is the one thing that all shards share;
 //! its locks are held for single look-ups, never while anything waits.
 
+use bateria_smbshim::session::Session;
 use bateria_wire::Srvid;
 use rustc_hash::FxHashMap;
 use std::sync::{Mutex, PoisonError};
@@ -120,6 +121,25 @@ impl Registry {
         }
     }
 
+    /// A session has moved and has another name.
+    pub(crate) fn rename(&self, old: SessionId, new: SessionId, pid: u32, session: &Session) {
+        let renamed = |one: &mut SessionId| {
+            if *one == old {
+                *one = new;
+            }
+        };
+        for srvid in session.srvids() {
+            self.with(srvid, |stripe| {
+                let listeners = stripe.listeners.get_mut(&srvid).into_iter().flatten();
+                listeners.for_each(|one| renamed(&mut one.session));
+            });
+        }
+        for tunnel in session.tunnels() {
+            lock(&self.tunnels).get_mut(&tunnel).into_iter().for_each(renamed);
+        }
+        lock(&self.clients).get_mut(&pid).into_iter().flatten().for_each(renamed);
+    }
+
     /// The sessions of a process.
     pub(crate) fn sessions_of(&self, pid: u32) -> Vec<SessionId> {
         lock(&self.clients).get(&pid).cloned().unwrap_or_default()
@@ -189,6 +209,28 @@ mod tests {
         let registry = Registry::new();
         registry.register(Srvid::ALL, A);
         assert_eq!(registry.listeners(Srvid(77)), [A.session]);
+    }
+
+    #[test]
+    fn a_session_that_moves_takes_its_registrations_along() {
+        let registry = Registry::new();
+        let mut session = Session::new(10);
+        for srvid in [Srvid(5), Srvid(5), Srvid::ALL] {
+            session.register(srvid).expect("few");
+            registry.register(srvid, A);
+        }
+        registry.register(Srvid(5), B);
+        session.register_tunnel(9).expect("few");
+        assert!(registry.register_tunnel(9, A.session));
+        registry.add_client(10, A.session);
+
+        registry.rename(A.session, SessionId(3), 10, &session);
+
+        let new = SessionId(3);
+        assert_eq!(registry.listeners(Srvid(5)), [new, new, B.session, new]);
+        assert_eq!((registry.tunnel(9), registry.sessions_of(10)), (Some(new), vec![new]));
+        assert!(registry.has_registered(10, Srvid(5)));
+        assert!(registry.deregister(Srvid(5), new) && !registry.deregister(Srvid(5), A.session));
     }
 
     #[test]

@@ -99,6 +99,16 @@ impl Session {
         self.registrations.remove(srvid)
     }
 
+    /// The srvids it listens to, each once.
+    pub fn srvids(&self) -> impl Iterator<Item = Srvid> {
+        self.registrations.srvids()
+    }
+
+    /// The tunnel ids it has taken.
+    pub fn tunnels(&self) -> impl Iterator<Item = u64> {
+        self.tunnels.iter().copied()
+    }
+
     #[must_use]
     pub fn has_registered(&self, srvid: Srvid) -> bool {
         self.registrations.count(srvid) > 0

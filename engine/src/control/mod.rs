@@ -193,6 +193,10 @@ impl Control {
             ControlMail::Rebuilt { shard, generation } => self.shard_rebuilt(shard, generation),
             ControlMail::Settled { shard, generation } => self.shard_settled(shard, generation),
             ControlMail::Fenced { shard } => self.shard_fenced(shard),
+            ControlMail::Moved { former } => {
+                let mail = ShardMail::Passed { former };
+                self.shards[former.shard()].send(&mut self.ring, mail);
+            }
             ControlMail::Lock(attempt, event) => self.lock_event(attempt, event),
             ControlMail::VotePersisted { term, voted_for } => {
                 self.tell_cluster(Input::VotePersisted { term, voted_for });

@@ -1,8 +1,11 @@
 //! One client's connection on its shard.
 
 use crate::registry::SessionId;
+use crate::shard::moves::Attraction;
 use bateria_ring::{FrameBuffer, StreamId, StreamLimits};
 use bateria_smbshim::session::Session;
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A connected client.
@@ -14,6 +17,22 @@ pub(crate) struct Client {
     pub(crate) session: Session,
     /// Nothing more is read: the connection is ending.
     pub(crate) is_closing: bool,
+    pub(crate) residence: Residence,
+    /// Messages that wait for the end of a move.
+    pub(crate) held: VecDeque<Arc<[u8]>>,
+    pub(crate) attraction: Attraction,
+}
+
+/// Whether a session belongs to this shard alone.
+pub(crate) enum Residence {
+    Here,
+    /// It moves to shard `to`, which reads what the client has sent.
+    Leaving {
+        to: usize,
+        unread: Vec<u8>,
+    },
+    /// Messages still come by its old home.
+    Arriving,
 }
 
 /// A client may be busy for long while messages for it arrive; beyond this it is taken for dead.

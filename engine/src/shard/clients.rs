@@ -3,7 +3,8 @@
 use crate::clock;
 use crate::mail::{CallResult, Origin, ShardMail};
 use crate::registry::SessionId;
-use crate::shard::client::{Client, limits};
+use crate::shard::client::{Client, Residence, limits};
+use crate::shard::moves::Attraction;
 use crate::shard::{Shard, tokens};
 use crate::statistics::count;
 use bateria_core::persistent;
@@ -16,46 +17,69 @@ use bateria_smbshim::packet::{Packet, Padding, ReqCall, ReqMessage, ReqTunnel};
 use bateria_smbshim::session::{Session, Undo, Verdict};
 use bateria_wire::head::{Head, RelayHead};
 use bateria_wire::{DbKind, NodeFlags, Pnn, Rsn, Srvid};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 impl Shard {
     /// A client has connected.
     pub(crate) fn add_client(&mut self, fd: OwnedFd, pid: i32) {
+        let pid = u32::try_from(pid).unwrap_or(0);
+        if let Some(place) = self.open_client(fd, pid) {
+            self.io.shared.registry.add_client(pid, self.io.clients[place].id);
+        }
+    }
+
+    /// A client's connection becomes this shard's; nobody knows of it yet.
+    pub(crate) fn open_client(&mut self, fd: OwnedFd, pid: u32) -> Option<usize> {
         let entry = self.io.clients.vacant_entry();
         let place = entry.key();
         let stream = match self.io.ring.open_stream(fd, tokens::client(place), limits()) {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!("client of process {pid}: {error}");
-                return;
+                return None;
             }
         };
         self.clients_uses = self.clients_uses.wrapping_add(1);
         let id = SessionId::new(self.io.index, self.clients_uses, place);
-        let session = Session::new(pid);
-        let pid = u32::try_from(pid).unwrap_or(0);
-        let received = FrameBuffer::new();
-        entry.insert(Client { id, pid, stream, received, session, is_closing: false });
-        self.io.shared.registry.add_client(pid, id);
+        entry.insert(Client {
+            id,
+            pid,
+            stream,
+            received: FrameBuffer::new(),
+            session: Session::new(pid.cast_signed()),
+            is_closing: false,
+            residence: Residence::Here,
+            held: VecDeque::new(),
+            attraction: Attraction::default(),
+        });
         if self.is_paused {
             self.io.ring.pause_receive(stream);
         }
+        Some(place)
     }
 
     pub(crate) fn client_received(&mut self, place: usize, buffer: &ReceivedBuffer) {
+        match self.io.clients.get_mut(place).map(|client| &mut client.residence) {
+            Some(Residence::Leaving { unread, .. }) => unread.extend_from_slice(buffer),
+            Some(Residence::Here | Residence::Arriving) => self.client_sent(place, buffer),
+            None => {}
+        }
+    }
+
+    /// Takes the packets out of what a client has sent.
+    pub(crate) fn client_sent(&mut self, place: usize, bytes: &[u8]) {
         let Some(client) = self.io.clients.get_mut(place) else { return };
         let mut received = std::mem::take(&mut client.received);
-        let outcome = received.feed(buffer, packet_length, |bytes| self.packet(place, bytes));
+        let outcome = received.feed(bytes, packet_length, |bytes| self.packet(place, bytes));
         let Some(client) = self.io.clients.get_mut(place) else { return };
         client.received = received;
         if let Err(fault) = outcome
             && !client.is_closing
         {
             tracing::warn!("closing a client of process {}: {fault}", client.pid);
-            client.is_closing = true;
-            let stream = client.stream;
-            self.io.ring.abort(stream);
+            self.io.close_client(place);
         }
     }
 
@@ -63,6 +87,11 @@ impl Shard {
     pub(crate) fn client_closed(&mut self, place: usize) {
         let Some(client) = self.io.clients.try_remove(place) else { return };
         let Client { id, pid, session, .. } = client;
+        self.end_session(id, pid, session);
+    }
+
+    /// Undoes what a session leaves behind.
+    pub(crate) fn end_session(&mut self, id: SessionId, pid: u32, session: Session) {
         self.io.shared.registry.remove_client(pid, id);
         let Undo { srvids, notifies, tunnels, .. } = session.on_close();
         for (srvid, registrations_count) in srvids {
@@ -152,7 +181,11 @@ impl Shard {
             return;
         }
         let key = crate::shard::store::Store::key(call.key);
-        match self.store.shard_of(db, key.hash) {
+        let shard = self.store.shard_of(db, key.hash);
+        if let Some((shard, client)) = shard.zip(self.io.clients.get_mut(place)) {
+            client.attraction.note(shard);
+        }
+        match shard {
             None => self.io.refuse_unknown_database(caller),
             Some(shard) if self.io.is_own(shard) => {
                 self.step(Input::Call { db, caller, function, key });

@@ -22,25 +22,29 @@ use std::sync::Arc;
 /// time, and the first is not the last.
 #[derive(Default)]
 pub(crate) struct Unattached {
-    frames: Vec<(DbId, ShardMail)>,
+    mails: Vec<(DbId, ShardMail)>,
 }
 
 /// Beyond this a frame is lost, and its record found again by the next generation.
 const UNATTACHED_COUNT_MAX: usize = 64 * 1024;
 
 impl Unattached {
-    pub(crate) fn keep(&mut self, db: DbId, mail: ShardMail) {
-        if self.frames.len() < UNATTACHED_COUNT_MAX {
-            self.frames.push((db, mail));
+    /// False when there is no room.
+    pub(crate) fn keep(&mut self, db: DbId, mail: ShardMail) -> bool {
+        let has_room = self.mails.len() < UNATTACHED_COUNT_MAX;
+        if has_room {
+            self.mails.push((db, mail));
         }
+        has_room
     }
 
     pub(crate) fn take(&mut self, db: DbId) -> Vec<ShardMail> {
-        self.frames.extract_if(.., |(of, _)| *of == db).map(|(_, mail)| mail).collect()
+        self.mails.extract_if(.., |(of, _)| *of == db).map(|(_, mail)| mail).collect()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.frames.clear();
+    /// Frames of another generation count no more; clients still wait.
+    pub(crate) fn forget_frames(&mut self) {
+        self.mails.retain(|(_, mail)| matches!(mail, ShardMail::Call { .. }));
     }
 }
 
@@ -115,9 +119,10 @@ impl Shard {
             shard => {
                 let (key, body) = (key.to_owned(), body.into());
                 let mail = ShardMail::Record { from, generation, db, key, op, body };
-                match shard {
-                    Some(shard) => self.io.tell_shard(shard, mail),
-                    None => self.unattached.keep(db, mail),
+                if let Some(shard) = shard {
+                    self.io.tell_shard(shard, mail);
+                } else {
+                    self.unattached.keep(db, mail);
                 }
             }
         }

@@ -6,8 +6,9 @@
 use crate::mail::{CallResult, ControlMail, Origin, ShardMail};
 use crate::outbox::Outbox;
 use crate::registry::SessionId;
-use crate::shard::client::Client;
+use crate::shard::client::{Client, Residence};
 use crate::shard::lanes::Lanes;
+use crate::shard::moves::Moves;
 use crate::shared::Shared;
 use crate::statistics::{ShardCounters, count};
 use bateria_core::record::{Caller, Function, RecordHeader};
@@ -37,6 +38,7 @@ pub(crate) struct Io {
     /// Answers of other nodes to pushes; counted after the event that brought them.
     pub(crate) pushes_answered: Vec<(u64, ControlReply)>,
     pub(crate) packet: Vec<u8>,
+    pub(crate) moves: Moves,
 }
 
 impl Io {
@@ -192,8 +194,20 @@ impl Io {
     }
 
     pub(crate) fn deliver_here(&mut self, session: SessionId, packet: &[u8]) {
-        if let Some(stream) = self.client(session).map(|client| client.stream) {
-            self.send_packet(stream, packet);
+        match self.client(session).map(|client| (client.stream, &client.residence)) {
+            Some((stream, Residence::Here)) => self.send_packet(stream, packet),
+            Some((_, Residence::Leaving { .. } | Residence::Arriving)) => {
+                self.hold(session.place(), packet);
+            }
+            None => self.deliver_moved(session, packet),
+        }
+    }
+
+    /// Disconnects a client.
+    pub(crate) fn close_client(&mut self, place: usize) {
+        if let Some(client) = self.clients.get_mut(place) {
+            client.is_closing = true;
+            self.ring.abort(client.stream);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What other threads tell a shard.
 
 use crate::mail::{CallResult, ControlMail, ShardMail, WalkBatch};
+use crate::registry::SessionId;
 use crate::shard::{Shard, tokens};
 use bateria_core::persistent;
 use bateria_core::record::{Caller, Function, Input, OwnedKey};
@@ -47,7 +48,10 @@ impl Shard {
             ShardMail::Call { db, caller, function, key } => {
                 self.call_here(db, caller, function, key);
             }
-            ShardMail::CallDone { caller, result } => self.io.reply_call(caller, result),
+            ShardMail::CallDone { caller, result } => {
+                self.io.reply_call(caller, result);
+                self.consider_move(SessionId(caller.session));
+            }
             ShardMail::SessionGone { session } => self.forget_session(session),
             ShardMail::ScheduleDeletion { db, key } => {
                 self.step(Input::ScheduleDeletion { db, key: key.borrow() });
@@ -72,6 +76,9 @@ impl Shard {
                 self.step_persistent(done).expect("a job is no frame");
             }
             ShardMail::Deliver { session, packet } => self.io.deliver_here(session, &packet),
+            ShardMail::Move(mover) => self.take_in(*mover),
+            ShardMail::Moved { former } => self.has_moved(former),
+            ShardMail::Passed { former } => self.passed(former),
             ShardMail::Answer { origin, reply } => self.io.answer(origin, &reply),
             ShardMail::ChainGranted { db, chain } => self.chain_granted(db, chain),
             ShardMail::Walked { visit, batch } => self.walked(visit, &batch),
@@ -151,7 +158,9 @@ impl Shard {
         if self.store.shard_of(db, key.hash).is_none() && self.io.shared.databases.get(db).is_some()
         {
             // Another shard has heard of the database first.
-            self.unattached.keep(db, ShardMail::Call { db, caller, function, key });
+            if !self.unattached.keep(db, ShardMail::Call { db, caller, function, key }) {
+                self.io.reply_call(caller, CallResult::Refused);
+            }
             return;
         }
         let known = self.store.shard_of(db, key.hash).is_some();
@@ -184,7 +193,7 @@ impl Shard {
             return;
         }
         self.io.generation = generation;
-        self.unattached.clear();
+        self.unattached.forget_frames();
         self.step(Input::Quiesce { generation });
         let quiesce = persistent::Input::Quiesce { generation };
         self.step_persistent(quiesce).expect("the leader's word is no frame");
@@ -205,6 +214,7 @@ impl Shard {
 
     /// This node is out of the cluster: its clients must not touch shared state any more.
     fn fence(&mut self) {
+        self.fences_count += 1;
         self.disconnect_clients();
         self.preparing = None;
         let shard = self.io.index;

@@ -12,6 +12,7 @@ pub(crate) mod io;
 pub(crate) mod lanes;
 pub(crate) mod machine_effects;
 pub(crate) mod mails;
+pub(crate) mod moves;
 pub(crate) mod pushes;
 pub(crate) mod relays;
 pub(crate) mod seqnum;
@@ -65,6 +66,8 @@ pub(crate) struct Shard {
     /// Frames about databases that are about to be attached here.
     pub(crate) unattached: frames::Unattached,
     pub(crate) clients_uses: u32,
+    /// How often all clients were disconnected.
+    pub(crate) fences_count: u64,
     pub(crate) stops: bool,
     /// Spin this long before sleeping.
     pub(crate) poll: Option<Duration>,
@@ -187,6 +190,11 @@ impl Shard {
                 }
                 Subject::ChainWait(_) => unreachable!("waits are no streams"),
             },
+            Event::Detached { token, fd, .. } => {
+                if let Subject::Client(place) = tokens::subject(token) {
+                    self.client_detached(place, fd);
+                }
+            }
             Event::Connected { token, fd, .. } => {
                 if let Subject::LaneOut(peer) = tokens::subject(token) {
                     self.io.lanes.connected(&mut self.io.ring, peer, fd, token);

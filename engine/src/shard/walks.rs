@@ -51,6 +51,11 @@ struct OpenVisit {
 const QUEUE_BYTES_MAX: usize = 1 << 20;
 
 impl Walks {
+    /// Whether records are on their way to the session.
+    pub(crate) fn serve(&self, session: SessionId) -> bool {
+        self.origin.serve(session.0)
+    }
+
     pub(crate) fn new(
         me: Pnn,
         lane: u32,

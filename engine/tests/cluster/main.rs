@@ -13,6 +13,7 @@ mod counter;
 mod failures;
 mod hostile_peer;
 mod lifecycle;
+mod moves;
 mod protocol;
 mod samba;
 mod shards;

@@ -55,6 +55,10 @@ impl Registrations {
         self.counts.get(&srvid).copied().unwrap_or(0)
     }
 
+    pub(super) fn srvids(&self) -> impl Iterator<Item = Srvid> {
+        self.counts.keys().copied()
+    }
+
     pub(super) fn into_counts(self) -> Vec<(Srvid, u32)> {
         assert_eq!(self.counts.values().sum::<u32>(), self.total, "the total is the sum");
         self.counts.into_iter().collect()

@@ -197,6 +197,12 @@ impl Walks {
         self.open.values().filter_map(|walk| self.deadline_of(walk)).min()
     }
 
+    /// Whether a walk of this session is running.
+    #[must_use]
+    pub fn serve(&self, session: u64) -> bool {
+        self.open.values().any(|walk| walk.client.caller.session == session)
+    }
+
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
     }

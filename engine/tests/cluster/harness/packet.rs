@@ -1,5 +1,6 @@
 //! Packets on a daemon's socket, made by hand: independent of the codec that the daemon uses.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -9,6 +10,8 @@ use std::time::Duration;
 pub(crate) struct Client {
     stream: UnixStream,
     reqid: u32,
+    /// Messages that came before an answer.
+    messages: VecDeque<Packet>,
 }
 
 /// One packet as it came.
@@ -47,7 +50,7 @@ impl Client {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(ANSWER_LIMIT))?;
         stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-        Ok(Client { stream, reqid: 0 })
+        Ok(Client { stream, reqid: 0, messages: VecDeque::new() })
     }
 
     /// Sends a control to a node and waits for its answer: status and data.
@@ -118,7 +121,10 @@ impl Client {
 
     /// Waits for a message and returns its srvid and data.
     pub(crate) fn next_message(&mut self) -> io::Result<(u64, Vec<u8>)> {
-        let packet = self.reply(OPERATION_REQ_MESSAGE, 0)?;
+        let packet = match self.messages.pop_front() {
+            Some(packet) => packet,
+            None => self.reply(OPERATION_REQ_MESSAGE, 0)?,
+        };
         let srvid = u64::from(packet.word(32)) | u64::from(packet.word(36)) << 32;
         Ok((srvid, packet.tail(44, packet.word(40))))
     }
@@ -169,6 +175,9 @@ impl Client {
             let packet = self.recv()?;
             if operations.contains(&packet.word(16)) && packet.word(28) == reqid {
                 return Ok(packet);
+            }
+            if packet.word(16) == OPERATION_REQ_MESSAGE {
+                self.messages.push_back(packet);
             }
         }
     }
