@@ -6,6 +6,7 @@
 
 use crate::error::TdbError;
 use crate::mapping::{self, Mapping};
+use crate::streaming;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -268,13 +269,7 @@ impl Area {
             Backing::Mapped(map, _) => {
                 // SAFETY: the range lies within the writable mapping (`ensure`), and the source is
                 // Rust memory outside it. Who may write these bytes is settled by the chain locks.
-                unsafe {
-                    std::ptr::copy_nonoverlapping(
-                        source.as_ptr(),
-                        map.as_mut_ptr().add(start),
-                        source.len(),
-                    );
-                }
+                unsafe { streaming::copy(source, map.as_mut_ptr().add(start), self.size) };
                 self.check_truncation(offset)?;
             }
             Backing::Descriptor(file) => file

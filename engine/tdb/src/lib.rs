@@ -53,6 +53,7 @@ mod scratch;
 mod sequence;
 mod space;
 mod store;
+mod streaming;
 mod summary;
 mod tail_space;
 mod transaction;
