@@ -83,5 +83,7 @@ pub enum Happening {
 #[derive(Clone, Debug)]
 pub enum ShardMail {
     Quiesce(Prospect),
+    /// Look again whether every member is reached.
+    AwaitLanes(Prospect),
     Rebuild(RebuildOrder),
 }

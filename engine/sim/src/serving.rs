@@ -5,7 +5,7 @@ use crate::events::{Event, Happening, ShardMail};
 use crate::invariants::records as rules;
 use crate::network::{Packet, Payload};
 use crate::records::{DB, Files, Holder, Job, Outgoing, Smbd, State, Work, key_of};
-use bateria_core::cluster::{Input, Micros};
+use bateria_core::cluster::{Input, Micros, Prospect};
 use bateria_core::record::{self, Caller, Function};
 use bateria_wire::Pnn;
 use bateria_wire::head::Head;
@@ -75,9 +75,10 @@ impl SimCluster {
                 let current = self.process(pnn).is_some_and(|p| p.work.prepares(generation));
                 if current {
                     self.step_shard(pnn, lane, record::Input::Quiesce { generation });
-                    self.lanes_are_up(pnn, lane, prospect.generation);
+                    self.await_lanes(pnn, lane, prospect);
                 }
             }
+            ShardMail::AwaitLanes(prospect) => self.await_lanes(pnn, lane, prospect),
             ShardMail::Rebuild(order) => {
                 let generation = order.prospect.generation;
                 let shard =
@@ -290,8 +291,14 @@ impl SimCluster {
     }
 
     /// A shard has prepared when frames of the new generation could be sent to every member.
-    fn lanes_are_up(&mut self, pnn: Pnn, lane: u32, generation: bateria_wire::Generation) {
-        self.shard_quiesced(pnn, lane, generation);
+    fn await_lanes(&mut self, pnn: Pnn, lane: u32, prospect: Prospect) {
+        let reached = |member: &Pnn| *member == pnn || self.network.end(pnn, *member).is_some();
+        if prospect.members.iter().all(reached) {
+            self.shard_quiesced(pnn, lane, prospect.generation);
+        } else if self.process(pnn).is_some_and(|p| p.work.prepares(prospect.generation)) {
+            let mail = ShardMail::AwaitLanes(prospect);
+            self.later(500, pnn, Happening::Shard { lane, mail });
+        }
     }
 
     fn each_shard<'a>(&mut self, pnn: Pnn, input: impl Fn(u32) -> record::Input<'a>) {

@@ -359,6 +359,25 @@ mod tests {
     }
 
     #[test]
+    fn two_that_were_fenced_while_cut_off_from_each_other_get_a_new_generation_when_they_meet() {
+        let mut world = World::running(5, Quorum::Majority);
+        world.kill(Pnn(3));
+        world.kill(Pnn(4));
+        world.ms_until(2_000, |w| (0..3).all(|pnn| w.members(Pnn(pnn)).len() == 3));
+        let leader = world.leader(Pnn(0)).unwrap();
+        let [one, other]: [u32; 2] =
+            (0..3).filter(|pnn| *pnn != leader.0).collect::<Vec<_>>().try_into().unwrap();
+        let generation = world.generation(leader);
+        world.cut(&[one], &[other]);
+        // The leader joins both again before they miss each other.
+        world.ms_until(1_000, |w| w.fences_of(Pnn(one)) == 1 && w.fences_of(Pnn(other)) == 1);
+        world.ms_until(50, |w| w.generation(leader) > generation);
+        let generation = world.generation(leader);
+        world.heal();
+        world.ms_until(500, |w| (0..3).all(|pnn| w.generation(Pnn(pnn)) > generation));
+    }
+
+    #[test]
     fn requests_during_a_recovery_are_folded_into_one_more() {
         let mut world = World::running(3, Quorum::Majority);
         let generation = world.generation(Pnn(0));

@@ -36,8 +36,13 @@ impl Cluster {
         if same_life {
             // It may have been given up, and be back before a generation without it was made.
             self.want_repair(pnn);
-        } else {
-            self.new_life(pnn, incarnation);
+            return;
+        }
+        self.new_life(pnn, incarnation);
+        if self.grants(pnn, incarnation) && self.works_on_promise() {
+            // Both were fenced while nothing got through, and the leader has joined them again:
+            // what they sent each other since went into the old connection.
+            self.want_repair(pnn);
         }
     }
 

@@ -248,6 +248,11 @@ impl Cluster {
         }
     }
 
+    /// Frames of the promised generation may be under way to its members.
+    pub(super) fn works_on_promise(&self) -> bool {
+        !matches!(self.member.stage, Stage::Outside | Stage::Quiescing)
+    }
+
     fn lease_to_commit(&self) -> crate::cluster::Micros {
         // The members that may keep each other active are those of the generation to come; until
         // then only the leader can vouch.
