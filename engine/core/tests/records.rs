@@ -131,6 +131,59 @@ fn a_held_chain_delays_only_its_own_records_through_a_change_of_generation() {
 }
 
 #[test]
+fn who_comes_after_a_record_was_made_does_not_hear_that_there_was_none() {
+    let mut world = World::new(3, 1);
+    world.call(1, 0, Function::Fetch);
+    world.delay(0, 1);
+    world.settle();
+    world.increment(2, 0);
+    world.settle();
+    world.call(1, 0, Function::Fetch);
+    world.deliver_all();
+    assert_eq!((world.replies(), world.last_reply()), (3, Count(1)));
+}
+
+#[test]
+fn frames_about_a_database_wait_until_it_is_attached() {
+    for seed in 0..20 {
+        let mut world = World::without_database(3, seed);
+        world.attach(2);
+        world.increment(2, 0);
+        world.settle();
+        assert_eq!(world.replies(), 0, "nobody knows yet whether there is such a record");
+        world.attach(1);
+        world.call(1, 0, Function::Fetch);
+        world.settle();
+        world.attach(0);
+        world.settle();
+        world.call(1, 0, Function::Fetch);
+        world.settle();
+        assert_eq!(world.last_reply(), Count(1));
+        world.check_counts(KEYS);
+    }
+}
+
+#[test]
+fn a_database_that_is_attached_while_a_generation_begins_keeps_nobody_waiting() {
+    for seed in 0..20 {
+        let mut world = World::without_database(3, seed);
+        let generation = world.prepare();
+        world.attach(0);
+        world.begin(0, generation);
+        world.begin(1, generation);
+        world.settle();
+        world.attach(1);
+        world.attach(2);
+        world.begin(2, generation);
+        world.increment(1, 0);
+        world.increment(2, 0);
+        world.settle();
+        world.check_counts(KEYS);
+        assert_eq!(world.value(0), Count(2));
+    }
+}
+
+#[test]
 fn counts_are_exact_under_random_schedules() {
     for seed in 0..150 {
         let mut world = World::new(3, seed);

@@ -108,10 +108,11 @@ impl Database {
         tenure.wanted = false;
         let nothing = RecordHeader { rsn: Rsn(0), dmaster: turn.me, flags: RecordFlags::empty() };
         tenure.waiters.retain(|waiter| {
-            if waiter.function.only_reads() {
+            let content = waiter.asked && waiter.function.only_reads();
+            if content {
                 turn.effects.reply(waiter.caller, waiter.function, nothing, &[]);
             }
-            !waiter.function.only_reads()
+            !content
         });
         self.advance(turn, key)
     }
@@ -308,6 +309,7 @@ impl Database {
             return;
         }
         tenure.wanted = true;
+        tenure.waiters.iter_mut().for_each(|waiter| waiter.asked = true);
         let only_read = tenure.only_reads();
         let lmaster = turn.lmaster(key);
         turn.send(lmaster, self.id, key, RecordOp::Want { only_read }, &[]);

@@ -1,7 +1,8 @@
-//! Frames of a generation that this node has prepared but not begun.
+//! Frames that come before this shard is ready for them.
 //!
-//! The leader tells all members to begin at once; a fast one may be ahead of a slow one. Its frames
-//! are kept until this node begins, too.
+//! The leader tells all members to begin a generation at once; a fast one may be ahead of a slow
+//! one. All members attach a database at about the same time; again one may be ahead. Their frames
+//! are kept until this shard has begun, and has the database, too.
 
 use crate::record::{Key, OwnedKey};
 use alloc::boxed::Box;
@@ -42,26 +43,40 @@ impl EarlyFrames {
         body: &[u8],
     ) -> bool {
         let content = Content::Record { key: key.to_owned(), op, body: body.into() };
-        self.keep(EarlyFrame { from, db, content }, key.bytes.len() + body.len())
+        self.keep(EarlyFrame { from, db, content })
     }
 
     /// False when there is no room.
     #[must_use]
     pub(crate) fn keep_report(&mut self, from: Pnn, db: DbId, op: ReportOp, bulk: &[u8]) -> bool {
         let content = Content::Report { op, bulk: bulk.into() };
-        self.keep(EarlyFrame { from, db, content }, bulk.len())
+        self.keep(EarlyFrame { from, db, content })
     }
 
-    pub(crate) fn take(&mut self) -> Vec<EarlyFrame> {
-        core::mem::take(self).frames
+    /// Those about databases for which `ready` says so, in their order.
+    pub(crate) fn take(&mut self, ready: impl Fn(DbId) -> bool) -> Vec<EarlyFrame> {
+        let taken: Vec<_> = self.frames.extract_if(.., |frame| ready(frame.db)).collect();
+        self.size_bytes -= taken.iter().map(EarlyFrame::size_bytes).sum::<usize>();
+        taken
     }
 
-    fn keep(&mut self, frame: EarlyFrame, size_bytes: usize) -> bool {
-        self.size_bytes += size_bytes + size_of::<EarlyFrame>();
-        let fits = self.size_bytes <= SIZE_BYTES_MAX;
+    fn keep(&mut self, frame: EarlyFrame) -> bool {
+        let size_bytes = self.size_bytes + frame.size_bytes();
+        let fits = size_bytes <= SIZE_BYTES_MAX;
         if fits {
+            self.size_bytes = size_bytes;
             self.frames.push(frame);
         }
         fits
+    }
+}
+
+impl EarlyFrame {
+    fn size_bytes(&self) -> usize {
+        let content = match &self.content {
+            Content::Record { key, body, .. } => key.bytes.len() + body.len(),
+            Content::Report { bulk, .. } => bulk.len(),
+        };
+        content + size_of::<Self>()
     }
 }

@@ -78,6 +78,8 @@ pub enum Reason {
     OwnerLostRecord { db: DbId, node: Pnn },
     #[error("database {db}: told to hand over a record that is not here")]
     NotOwner { db: DbId },
-    #[error("too many frames of a generation that has not begun here")]
+    #[error("too many frames for a generation or a database that is not here yet")]
     EarlyFrames,
+    #[error("database {db}: a frame reached a shard that does not serve its record")]
+    Misrouted { db: DbId },
 }

@@ -136,14 +136,11 @@ impl Records {
         effects: &mut E,
     ) {
         match input {
-            Input::Attach { db } => {
-                let delay_us = self.settings.deletion_delay_us;
-                self.databases.entry(db).or_insert_with(|| Database::new(db, delay_us));
-            }
+            Input::Attach { db } => self.attach(now_us, db, store, effects),
             Input::Detach { db } => self.detach(db, effects),
             Input::Call { db, caller, function, key } => {
                 let known = self.with(now_us, db, store, effects, |database, turn| {
-                    database.call(turn, Waiter { caller, function }, key)
+                    database.call(turn, Waiter::new(caller, function), key)
                 });
                 if !known {
                     effects.refuse(caller);
@@ -158,7 +155,7 @@ impl Records {
                 }
             }
             Input::Record { from, generation, db, key, op, body } => {
-                if self.admits(generation) {
+                if self.admits(generation, db) {
                     self.with(now_us, db, store, effects, |database, turn| {
                         record_frame(database, turn, from, key, op, body)
                     });
@@ -169,7 +166,7 @@ impl Records {
                 }
             }
             Input::Report { from, generation, db, op, bulk } => {
-                if self.admits(generation) {
+                if self.admits(generation, db) {
                     self.with(now_us, db, store, effects, |database, turn| {
                         report_frame(database, turn, from, op, bulk);
                         Ok(())
@@ -221,13 +218,35 @@ impl Records {
         self.databases.values().map(|database| database.directory.len()).sum()
     }
 
-    fn admits(&self, generation: Generation) -> bool {
-        self.phase == Phase::Open && generation == self.generation
+    fn admits(&self, generation: Generation, db: DbId) -> bool {
+        let open = self.phase == Phase::Open && generation == self.generation;
+        open && self.databases.contains_key(&db)
     }
 
-    /// A peer has begun the generation that this node has only prepared.
+    /// A peer has begun the generation that this node has only prepared, or has a database that is
+    /// about to be attached here.
     fn is_early(&self, generation: Generation) -> bool {
-        self.phase == Phase::Closed && generation == self.generation
+        generation == self.generation
+    }
+
+    /// A database that a generation begins without is new, and its file empty. Some members may
+    /// have begun with it: everybody hears from everybody, as at the generation's begin.
+    fn attach<S: RecordStore, E: Effects>(
+        &mut self,
+        now_us: u64,
+        db: DbId,
+        store: &mut S,
+        effects: &mut E,
+    ) {
+        if self.databases.contains_key(&db) {
+            return;
+        }
+        let mut database = Database::new(db, self.settings.deletion_delay_us);
+        if self.phase == Phase::Open {
+            database.begin_rebuild(&self.members, false);
+        }
+        self.databases.insert(db, database);
+        self.read_early(now_us, store, effects);
     }
 
     fn quiesce(&mut self, now_us: u64, generation: Generation) {
@@ -261,7 +280,20 @@ impl Records {
         for db in ids {
             self.with(now_us, db, store, effects, Database::resume);
         }
-        for frame in self.early.take() {
+        self.read_early(now_us, store, effects);
+    }
+
+    /// What came too early, and does so no more.
+    fn read_early<S: RecordStore, E: Effects>(
+        &mut self,
+        now_us: u64,
+        store: &mut S,
+        effects: &mut E,
+    ) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        for frame in self.early.take(|db| self.databases.contains_key(&db)) {
             let EarlyFrame { from, db, content } = frame;
             self.with(now_us, db, store, effects, |database, turn| match content {
                 Content::Record { key, op, body } => {
@@ -365,6 +397,12 @@ fn record_frame<S: RecordStore, E: Effects>(
     op: RecordOp,
     body: &[u8],
 ) -> Result<(), StoreFault> {
+    let chain = key.hash % turn.store.chains_count(database.id);
+    if !turn.store.serves(database.id, chain) {
+        // Another shard knows about this record: an answer from here would give it a second owner.
+        turn.effects.request_recovery(Reason::Misrouted { db: database.id });
+        return Ok(());
+    }
     match op {
         RecordOp::Want { only_read } => database.want(turn, from, key, only_read),
         RecordOp::Recall { to } => return database.recall(turn, key, Pnn(to)),

@@ -30,6 +30,15 @@ pub(crate) struct Tenure {
 pub(crate) struct Waiter {
     pub(crate) caller: Caller,
     pub(crate) function: Function,
+    /// It was here when the `Want` went out. Others may come because they heard of a record that
+    /// was made since: they are not content with the answer that there was none.
+    pub(crate) asked: bool,
+}
+
+impl Waiter {
+    pub(crate) fn new(caller: Caller, function: Function) -> Self {
+        Self { caller, function, asked: false }
+    }
 }
 
 /// A record on its way into the file.

@@ -20,12 +20,14 @@ pub struct Count(pub u64);
 pub struct World {
     nodes: Vec<Node>,
     links: BTreeMap<(u32, u32), VecDeque<Frame>>,
+    delayed: BTreeSet<(u32, u32)>,
     generation: Generation,
     now_us: u64,
     random: u64,
     clients: BTreeMap<u64, Client>,
     clients_count: u64,
-    replies: usize,
+    /// What clients were told, in order.
+    replies: Vec<Count>,
     handed_over: usize,
     recoveries_wanted: usize,
     /// Increments that were stored, per key and per node that stored them.
@@ -75,7 +77,7 @@ enum State {
 #[derive(Default)]
 struct Sink {
     frames: Vec<(Pnn, Head, Vec<u8>, Vec<u8>)>,
-    replies: Vec<Caller>,
+    replies: Vec<(Caller, Count)>,
     waits: Vec<u32>,
     recoveries_wanted: usize,
     rebuilt: Option<Generation>,
@@ -85,8 +87,8 @@ impl Effects for Sink {
     fn send(&mut self, to: Pnn, head: &Head, key: &[u8], body: &[u8]) {
         self.frames.push((to, head.clone(), key.to_vec(), body.to_vec()));
     }
-    fn reply(&mut self, caller: Caller, _: Function, _: RecordHeader, _: &[u8]) {
-        self.replies.push(caller);
+    fn reply(&mut self, caller: Caller, _: Function, _: RecordHeader, body: &[u8]) {
+        self.replies.push((caller, count_of(body)));
     }
     fn refuse(&mut self, caller: Caller) {
         panic!("nobody is refused here: {caller:?}");
@@ -109,6 +111,14 @@ impl Effects for Sink {
 
 impl World {
     pub fn new(nodes_count: u32, seed: u64) -> Self {
+        let mut world = Self::without_database(nodes_count, seed);
+        (0..nodes_count).for_each(|node| world.attach(node));
+        world.new_generation();
+        world
+    }
+
+    /// Nodes in their first generation, before anybody has attached the database.
+    pub fn without_database(nodes_count: u32, seed: u64) -> Self {
         let node = |pnn| Node {
             records: machine(pnn),
             store: MemoryStore::default(),
@@ -119,18 +129,33 @@ impl World {
         let mut world = Self {
             nodes: (0..nodes_count).map(node).collect(),
             links: BTreeMap::new(),
+            delayed: BTreeSet::new(),
             generation: Generation::first_of(1),
             now_us: 0,
             random: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             clients: BTreeMap::new(),
             clients_count: 0,
-            replies: 0,
+            replies: Vec::new(),
             handed_over: 0,
             recoveries_wanted: 0,
             acknowledged: BTreeMap::new(),
         };
         world.new_generation();
         world
+    }
+
+    pub fn attach(&mut self, node: u32) {
+        self.step(node, Input::Attach { db: DB });
+    }
+
+    /// Frames from one node to another stay where they are.
+    pub fn delay(&mut self, from: u32, to: u32) {
+        self.delayed.insert((from, to));
+    }
+
+    pub fn deliver_all(&mut self) {
+        self.delayed.clear();
+        self.settle();
     }
 
     pub fn call(&mut self, node: u32, key: u32, function: Function) {
@@ -177,24 +202,33 @@ impl World {
             member: false,
             waits: BTreeSet::new(),
         };
+        self.attach(node);
         self.acknowledged.retain(|(_, by), _| *by != node);
     }
 
     /// All living nodes go through a change of generation.
     pub fn new_generation(&mut self) {
+        let generation = self.prepare();
+        self.living().into_iter().for_each(|node| self.begin(node, generation));
+    }
+
+    /// All living nodes end their generation.
+    pub fn prepare(&mut self) -> Generation {
         let generation = self.generation;
         self.generation = generation.next().expect("tests are short");
-        let living: Vec<u32> = self.living();
-        for node in &living {
-            self.step(*node, Input::Quiesce { generation });
+        for node in self.living() {
+            self.step(node, Input::Quiesce { generation });
         }
-        let lmasters: Vec<Pnn> = living.iter().map(|node| Pnn(*node)).collect();
-        for node in living {
-            let map = VnnMap { generation, lmasters: lmasters.clone() };
-            let wipe = !self.nodes[node as usize].member;
-            self.step(node, Input::Rebuild { map, members: lmasters.clone(), wipe });
-            self.nodes[node as usize].member = true;
-        }
+        generation
+    }
+
+    /// A node begins the generation that all have prepared.
+    pub fn begin(&mut self, node: u32, generation: Generation) {
+        let lmasters: Vec<Pnn> = self.living().into_iter().map(Pnn).collect();
+        let map = VnnMap { generation, lmasters: lmasters.clone() };
+        let wipe = !self.nodes[node as usize].member;
+        self.step(node, Input::Rebuild { map, members: lmasters, wipe });
+        self.nodes[node as usize].member = true;
     }
 
     /// One random thing happens.
@@ -231,7 +265,11 @@ impl World {
     }
 
     pub fn replies(&self) -> usize {
-        self.replies
+        self.replies.len()
+    }
+
+    pub fn last_reply(&self) -> Count {
+        *self.replies.last().expect("somebody was answered")
     }
 
     pub fn handed_over(&self) -> usize {
@@ -246,20 +284,17 @@ impl World {
     }
 
     pub fn copies(&self, key: u32) -> usize {
-        let has = |node: &u32| self.nodes[*node as usize].store.get(key).is_some();
-        self.living().iter().filter(|node| has(node)).count()
+        self.living().iter().filter(|node| self.copy(**node, key).is_some()).count()
     }
 
     pub fn value(&self, key: u32) -> Count {
         let owner = self.owner(key);
-        let body = owner.and_then(|node| self.nodes[node as usize].store.get(key));
+        let body = owner.and_then(|node| self.copy(node, key));
         count_of(body.map_or(&[], |(_, body)| body))
     }
 
     pub fn check_one_owner(&self, keys: u32) {
-        for key in 0..keys {
-            let _ = self.owner(key);
-        }
+        (0..keys).for_each(|key| _ = self.owner(key));
     }
 
     pub fn check_counts(&self, keys: u32) {
@@ -284,8 +319,7 @@ impl World {
 
     fn add_client(&mut self, node: u32, key: u32, job: Job) {
         self.clients_count += 1;
-        let client = Client { node, key, job, state: State::Idle };
-        self.clients.insert(self.clients_count, client);
+        self.clients.insert(self.clients_count, Client { node, key, job, state: State::Idle });
     }
 
     fn living(&self) -> Vec<u32> {
@@ -294,9 +328,12 @@ impl World {
             .collect()
     }
 
+    fn copy(&self, node: u32, key: u32) -> Option<(RecordHeader, &[u8])> {
+        self.nodes[node as usize].store.get(key)
+    }
+
     fn owns(&self, node: u32, key: u32) -> bool {
-        let copy = self.nodes[node as usize].store.get(key);
-        copy.is_some_and(|(header, _)| header.dmaster == Pnn(node))
+        self.copy(node, key).is_some_and(|(header, _)| header.dmaster == Pnn(node))
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -307,9 +344,9 @@ impl World {
     }
 
     fn work_is_left(&mut self) -> bool {
-        let due = |node: &Node| {
-            node.alive && node.records.next_tick_us().is_some_and(|at| at < self.now_us + 1_000_000)
-        };
+        let soon_us = self.now_us + 1_000_000;
+        let due =
+            |node: &Node| node.alive && node.records.next_tick_us().is_some_and(|at| at < soon_us);
         let ticks = self.nodes.iter().any(due);
         if ticks {
             self.now_us += 50;
@@ -324,7 +361,7 @@ impl World {
         moves.extend(
             self.links
                 .iter()
-                .filter(|(_, link)| !link.is_empty())
+                .filter(|(pair, link)| !link.is_empty() && !self.delayed.contains(pair))
                 .map(|(pair, _)| Move::Frame(*pair)),
         );
         for node in self.living() {
@@ -430,8 +467,8 @@ impl World {
         at.waits.extend(sink.waits);
         let generation = at.records.generation();
         self.recoveries_wanted += sink.recoveries_wanted;
-        for caller in sink.replies {
-            self.replies += 1;
+        for (caller, count) in sink.replies {
+            self.replies.push(count);
             if let Some(client) = self.clients.get_mut(&caller.session) {
                 client.state = State::Idle;
             }
@@ -455,10 +492,7 @@ enum Move {
 fn machine(pnn: u32) -> Records {
     let settings =
         Settings { me: Pnn(pnn), lane: 0, lanes_count: 1, deletion_delay_us: 10_000_000 };
-    let mut records = Records::new(settings);
-    let (mut store, mut sink) = (MemoryStore::default(), Sink::default());
-    records.step(0, Input::Attach { db: DB }, &mut store, &mut sink);
-    records
+    Records::new(settings)
 }
 
 fn count_of(body: &[u8]) -> Count {
