@@ -31,6 +31,7 @@ mod registry;
 mod scratch;
 pub mod settings;
 mod shard;
+mod shard_threads;
 mod shared;
 mod statistics;
 pub mod tunables;

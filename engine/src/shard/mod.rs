@@ -6,6 +6,7 @@ pub(crate) mod chain_waits;
 pub(crate) mod client;
 pub(crate) mod clients;
 pub(crate) mod controls;
+pub(crate) mod database_answers;
 pub(crate) mod disk_jobs;
 pub(crate) mod frames;
 pub(crate) mod io;
