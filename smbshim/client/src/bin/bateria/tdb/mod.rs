@@ -10,6 +10,7 @@ mod opening;
 mod repack;
 mod rescue;
 mod restore;
+mod torture;
 mod verify;
 
 use crate::failure::Failure;
@@ -43,6 +44,9 @@ enum Command {
     List(list::ListArguments),
     Repack(repack::RepackArguments),
     Rescue(rescue::RescueArguments),
+    Torture(torture::TortureArguments),
+    #[command(hide = true)]
+    TortureWorker(torture::WorkerArguments),
 }
 
 /// How a command talks.
@@ -63,6 +67,10 @@ impl TdbArguments {
         // A file that another process truncates is an error of that file, not our death.
         bateria_tdb::survive_truncation()
             .map_err(|error| Failure::new(format!("cannot handle SIGBUS: {error}")))?;
+        if let Command::TortureWorker(arguments) = self.command {
+            // Workers die by whatever hits them: that is their job.
+            return arguments.run();
+        }
         interrupt::watch()
             .map_err(|error| Failure::new(format!("cannot handle signals: {error}")))?;
         let manner = Manner { json: self.json, progress: self.progress };
@@ -75,6 +83,8 @@ impl TdbArguments {
             Command::List(arguments) => arguments.run(manner),
             Command::Repack(arguments) => arguments.run(manner),
             Command::Rescue(arguments) => arguments.run(manner),
+            Command::Torture(arguments) => arguments.run(manner),
+            Command::TortureWorker(_) => unreachable!("has run above"),
         }
     }
 }
