@@ -73,6 +73,25 @@ impl TdbError {
         }
     }
 
+    /// The file that it is about, where it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Corrupt { path, .. }
+            | Self::OutOfRange { path, .. }
+            | Self::Sys { path, .. }
+            | Self::Refused { path, .. }
+            | Self::Lock { path, .. }
+            | Self::TransactionBusy { path }
+            | Self::RecoveryNeeded { path }
+            | Self::OutOfSpace { path, .. }
+            | Self::Invalid { path, .. }
+            | Self::ReadOnly { path }
+            | Self::Nesting { path } => Some(path),
+            Self::Exists | Self::NotFound => None,
+        }
+    }
+
     /// True when the file itself is damaged, so that its database should be quarantined.
     #[must_use]
     pub fn is_damage(&self) -> bool {

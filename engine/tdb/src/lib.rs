@@ -48,6 +48,7 @@ mod recovery_area;
 mod repack;
 mod rescue;
 mod restore;
+mod salvage;
 #[cfg(test)]
 mod scratch;
 mod sequence;
@@ -80,6 +81,7 @@ pub use open::OpenOptions;
 pub use range_lock::{Attempt, LockKind, block_on_fcntl, block_on_fcntl_unless};
 pub use record::{Kind, RecordHeader};
 pub use restore::{restore, restore_into};
+pub use salvage::salvage;
 pub use store::StoreMode;
 pub use summary::{Summary, Tally};
 pub use transaction::Transaction;

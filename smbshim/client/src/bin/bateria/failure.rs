@@ -61,9 +61,9 @@ impl Failure {
     pub(crate) fn of_open(path: &Path, error: TdbError) -> Self {
         let step = match &error {
             TdbError::Sys { errno, .. } => step_for_errno(*errno).map(str::to_owned),
-            TdbError::Refused { rule: "not a TDB file", .. } => Some(format!(
-                "nothing, if it never was one; else put a backup in its place ({}.bak?)",
-                quoted(path)
+            TdbError::Refused { .. } => Some(format!(
+                "if it was a database: {}, or put a backup in its place",
+                rescue(path)
             )),
             error if error.is_damage() => Some(rescue(path)),
             _ => None,
@@ -107,6 +107,15 @@ impl Failure {
         }
     }
 
+    /// The same on a new file that has another name until it is finished: a name that says nothing to
+    /// anybody.
+    pub(crate) fn of_new_file(target: &Path, unfinished: &Path, error: TdbError) -> Self {
+        let mut failure = Self::of_tdb(target, error);
+        let (for_now, for_good) = (unfinished.display().to_string(), target.display().to_string());
+        failure.message = failure.message.replace(&for_now, &for_good);
+        failure
+    }
+
     /// A transfer between the database at `path` and standard output.
     pub(crate) fn of_transfer_out(path: &Path, error: TransferError) -> Self {
         match error {
@@ -147,6 +156,11 @@ impl Failure {
     pub(crate) fn blame_request(mut self) -> Self {
         self.kind = Kind::Request;
         self
+    }
+
+    /// The file can be read, but not opened: it may still have records in it.
+    pub(crate) fn leaves_records(&self) -> bool {
+        self.refused.is_some() || (self.kind == Kind::Work && self.offset.is_some())
     }
 
     /// The `errno` with which the content of a file was refused.

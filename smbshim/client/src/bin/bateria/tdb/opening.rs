@@ -44,19 +44,33 @@ pub(crate) fn open_to_change(path: &Path) -> Result<Tdb, Failure> {
 
 /// Locks everything for reading; says so when somebody is in the way.
 pub(crate) fn lock_for_reading(tdb: &mut Tdb, path: &Path) -> Result<(), Failure> {
-    let attempt = match tdb.try_lock_all(LockKind::Read) {
+    let locked = match tdb.try_lock_all(LockKind::Read) {
+        Ok(Attempt::Locked) => return Ok(()),
+        Ok(Attempt::Busy) => {
+            note_waiting(path);
+            tdb.lock_all(LockKind::Read)
+        }
         // Blocking, and so able to roll back.
-        Err(TdbError::RecoveryNeeded { .. }) => Ok(Attempt::Busy),
-        other => other,
+        Err(TdbError::RecoveryNeeded { .. }) => tdb.lock_all(LockKind::Read),
+        Err(error) => Err(error),
     };
-    if attempt.map_err(|error| Failure::of_tdb(path, error))? == Attempt::Locked {
-        return Ok(());
+    locked.map_err(|error| Failure::of_tdb(path, error))
+}
+
+/// Says so when somebody is in the way of what comes next, which waits for locks by itself.
+pub(crate) fn note_if_locked(tdb: &mut Tdb, path: &Path) {
+    match tdb.try_lock_all(LockKind::Read) {
+        Ok(Attempt::Locked) => tdb.unlock_all(),
+        Ok(Attempt::Busy) => note_waiting(path),
+        Err(_) => {}
     }
+}
+
+fn note_waiting(path: &Path) {
     eprintln!(
         "note: waiting for a process that has locked records of {} (--no-lock does not wait)",
         path.display()
     );
-    tdb.lock_all(LockKind::Read).map_err(|error| Failure::of_tdb(path, error))
 }
 
 fn open_read_only(path: &Path) -> Result<Tdb, Failure> {

@@ -1,20 +1,23 @@
 //! `bateria tdb rescue`: a sound database from what is left of a damaged one.
 
 use crate::failure::Failure;
+use crate::interrupt::Unfinished;
 use crate::tdb::Manner;
 use crate::tdb::new_file::NewFile;
 use crate::tdb::opening::{Locking, open_to_read};
 use crate::{Ending, Outcome, standard_output};
-use bateria_tdb::{HashKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};
+use bateria_tdb::{HashKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags, salvage};
 use clap::Args;
 use serde::Serialize;
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Make a sound database from what can be found in a damaged one
 ///
-/// FILE stays as it is. NEW gets its kind (hash, chains, mutexes) and its permissions, and appears
+/// FILE stays as it is (but for an interrupted commit, which is rolled back as by everybody who opens
+/// it). NEW gets its kind (hash, chains, mutexes) and its permissions, and appears
 /// when it is complete, checked and on disk. Where several records claim one key, the first one found
 /// is taken.
 #[derive(Args)]
@@ -43,8 +46,9 @@ struct Rescued {
 impl RescueArguments {
     pub(crate) fn run(self, manner: Manner) -> Outcome {
         let new = NewFile::beside(&self.new)?;
-        let mut damaged = open_to_read(&self.file, Locking::from_flag(self.no_lock))?;
+        let (mut damaged, salvaged) = self.open(&new)?;
         let (records, duplicates) = self.copy(&mut damaged, new.path(), manner)?;
+        drop(salvaged);
         let mode = std::fs::metadata(&self.file)
             .map_err(|error| Failure::of_io(&self.file, &error))?
             .permissions()
@@ -67,6 +71,29 @@ impl RescueArguments {
         Ok(Ending::Good)
     }
 
+    /// The damaged file, or a copy of it with a new header where its own is of no use.
+    fn open(&self, new: &NewFile) -> Result<(Tdb, Option<Unfinished>), Failure> {
+        let failure = match open_to_read(&self.file, Locking::from_flag(self.no_lock)) {
+            Ok(tdb) => return Ok((tdb, None)),
+            Err(failure) if failure.leaves_records() => failure,
+            Err(failure) => return Err(failure),
+        };
+        let mut name = new.path().as_os_str().to_owned();
+        name.push(".salvaged");
+        let copy = Unfinished::new(PathBuf::from(name));
+        let of_copy = |error| Failure::of_io(&self.new, &error);
+        std::fs::copy(&self.file, copy.path()).map_err(of_copy)?;
+        let file = File::options().read(true).write(true).open(copy.path()).map_err(of_copy)?;
+        if !salvage(&file).map_err(of_copy)? {
+            return Err(failure);
+        }
+        eprintln!(
+            "note: the header of {} is of no use: looking for records without it",
+            self.file.display()
+        );
+        Ok((open_to_read(copy.path(), Locking::Lockless)?, Some(copy)))
+    }
+
     fn copy(
         &self,
         damaged: &mut Tdb,
@@ -78,7 +105,7 @@ impl RescueArguments {
         flags.set(TdbFlags::MUTEX_LOCKING, damaged.header_offset() > 0);
         let hash_size = damaged.chains_count();
         let options = OpenOptions { flags, hash_size, create: true, ..OpenOptions::default() };
-        let failed = |error: TdbError| self.failure_of_new(target, error);
+        let failed = |error: TdbError| Failure::of_new_file(&self.new, target, error);
         let mut copy = Tdb::open(target, &options).map_err(failed)?;
         let mut progress = manner.progress(format!("rescuing {}", self.file.display()), "records");
         let mut stored = Ok(true);
@@ -104,13 +131,6 @@ impl RescueArguments {
             ));
         }
         Ok((records, duplicates))
-    }
-
-    /// The name that the new file has for now says nothing to anybody.
-    fn failure_of_new(&self, unfinished: &Path, error: TdbError) -> Failure {
-        let text = error.to_string();
-        let prefix = format!("{}: ", unfinished.display());
-        Failure::of_file(&self.new, &text.strip_prefix(&prefix).unwrap_or(&text))
     }
 }
 

@@ -62,7 +62,7 @@ impl RestoreArguments {
         };
         let name = source.unwrap_or(Path::new("standard input"));
         let restored = restore(&mut *input, new.path(), &options, &mut report);
-        let records = restored.map_err(|error| self.failure(name, error))?;
+        let records = restored.map_err(|error| self.failure(name, new.path(), error))?;
         new.publish()?;
         drop(progress);
         if manner.json {
@@ -72,21 +72,13 @@ impl RestoreArguments {
         Ok(Ending::Good)
     }
 
-    fn failure(&self, input: &Path, error: TransferError) -> Failure {
+    fn failure(&self, input: &Path, unfinished: &Path, error: TransferError) -> Failure {
         match error {
             TransferError::Database(TdbError::Exists) => {
                 Failure::of_file(input, &"a key comes twice in the dump")
                     .next_step("remove one of the two records from the dump")
             }
-            // The name that the file has for now says nothing to anybody.
-            TransferError::Database(TdbError::Sys { errno, .. }) => {
-                Failure::of_io(&self.file, &std::io::Error::from_raw_os_error(errno))
-            }
-            TransferError::Database(TdbError::OutOfSpace { rule, .. }) => {
-                Failure::of_file(&self.file, &format!("no room: {rule}"))
-                    .next_step("free some space")
-            }
-            TransferError::Database(error) => Failure::of_tdb(&self.file, error),
+            TransferError::Database(error) => Failure::of_new_file(&self.file, unfinished, error),
             TransferError::Stream(error) => Failure::of_io(input, &error),
             error => Failure::of_file(input, &error)
                 .next_step("give it what `bateria tdb dump` or tdbdump (without -x) has printed"),
