@@ -8,6 +8,7 @@ use crate::shared::Shared;
 use bateria_wire::frame::{self, Frame, FrameFault, HEADER_SIZE_BYTES};
 use bateria_wire::head::{ArchivedHead, Head, Hello, HelloAck};
 use bateria_wire::{Generation, Pnn};
+use std::net::IpAddr;
 
 /// Who has connected, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) enum GreetingFault {
     WrongNode { target: Pnn, me: Pnn },
     #[error("node {peer} is not in this node's nodes file")]
     UnknownNode { peer: Pnn },
+    #[error("it poses as node {peer}, but comes from {from}")]
+    WrongAddress { peer: Pnn, from: IpAddr },
     #[error("node {peer} has another nodes file; make them equal on all nodes")]
     NodesDiffer { peer: Pnn },
 }
@@ -69,11 +72,16 @@ pub(crate) fn hello_size_bytes(shared: &Shared) -> usize {
     size_bytes
 }
 
-/// Judges a `Hello`.
+/// Judges a `Hello` that came from an address. Nodes connect from the address that the nodes file
+/// gives them.
 ///
 /// # Errors
 /// It does not come from a node of this cluster, or not for this node.
-pub(crate) fn judge(shared: &Shared, frame: &Frame<'_>) -> Result<Greeting, GreetingFault> {
+pub(crate) fn judge(
+    shared: &Shared,
+    source: IpAddr,
+    frame: &Frame<'_>,
+) -> Result<Greeting, GreetingFault> {
     let ArchivedHead::Hello(hello) = frame.head else { return Err(GreetingFault::NoGreeting) };
     let (min, max) = (hello.version_min.to_native(), hello.version_max.to_native());
     if !(min..=max).contains(&frame::VERSION) {
@@ -83,9 +91,11 @@ pub(crate) fn judge(shared: &Shared, frame: &Frame<'_>) -> Result<Greeting, Gree
     if target != shared.me {
         return Err(GreetingFault::WrongNode { target, me: shared.me });
     }
-    let known = shared.addresses.get(peer.index()).is_some_and(Option::is_some);
-    if !known || peer == shared.me || frame.source != peer {
-        return Err(GreetingFault::UnknownNode { peer });
+    let address = shared.addresses.get(peer.index()).copied().flatten();
+    let known = address.filter(|_| peer != shared.me && frame.source == peer);
+    let Some(address) = known else { return Err(GreetingFault::UnknownNode { peer }) };
+    if address.ip() != source {
+        return Err(GreetingFault::WrongAddress { peer, from: source });
     }
     if hello.nodes_crc32c.to_native() != shared.nodes_crc32c {
         return Err(GreetingFault::NodesDiffer { peer });

@@ -8,6 +8,7 @@ use bateria_ring::{AlignedBytes, ListenerId, Ring};
 use bateria_wire::frame::Frame;
 use bateria_wire::head::LANE_CONTROL;
 use rustix::io::Errno;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Listening sockets and descriptors that are watched.
@@ -99,6 +100,13 @@ impl Control {
     }
 
     pub(crate) fn peer_connected(&mut self, fd: OwnedFd) {
+        // It may be gone again.
+        let Some(source) = source_of(&fd) else { return };
+        let mut nodes = self.shared.addresses.iter().flatten();
+        if !nodes.any(|address| address.ip() == source) {
+            tracing::warn!("refused a connection to the node port: {source} is no node's address");
+            return;
+        }
         if self.doors.greetings_count >= GREETINGS_COUNT_MAX {
             tracing::warn!("too many connections without a greeting; one is closed");
             return;
@@ -115,11 +123,12 @@ impl Control {
     /// A connection has said who it is: it goes to the thread that it is for.
     pub(crate) fn greeted(&mut self, fd: OwnedFd, bytes: &[u8]) {
         self.doors.greeting_ended();
+        let Some(source) = source_of(&fd) else { return };
         let mut aligned = AlignedBytes::with_capacity(bytes.len());
         aligned.extend_from_slice(bytes);
         let judged = Frame::parse(aligned.as_slice())
             .map_err(hello::GreetingFault::from)
-            .and_then(|frame| hello::judge(&self.shared, &frame));
+            .and_then(|frame| hello::judge(&self.shared, source, &frame));
         let greeting = match judged {
             Ok(greeting) => greeting,
             Err(fault) => {
@@ -175,4 +184,10 @@ impl Control {
             self.tell_cluster(Input::Shutdown);
         }
     }
+}
+
+/// Where the other end of a connection is, if it is there.
+fn source_of(fd: &OwnedFd) -> Option<IpAddr> {
+    let address = rustix::net::getpeername(fd).ok()??;
+    SocketAddr::try_from(address).ok().map(|address| address.ip())
 }

@@ -56,11 +56,48 @@ fn silent_links_to_the_node_port_are_bounded() {
     let mut witness = Witness::new(&cell);
 
     let links: Vec<_> =
-        (0..500).map_while(|_| connect_from(Ipv4Addr::new(127, 0, 0, 77), 0).ok()).collect();
+        (0..500).map_while(|_| connect_from(Ipv4Addr::new(127, 0, 0, 2), 0).ok()).collect();
     witness.is_undisturbed();
 
     drop(links);
     witness.is_undisturbed();
+}
+
+/// Such links must not use up the places of nodes that want to come back.
+#[test]
+fn links_from_an_address_that_is_no_nodes_are_closed_at_once() {
+    let Some(cell) = Cell::healthy(Plan::nodes(2)) else { return };
+    if cell.is_stock() {
+        return;
+    }
+    cell.enter_network();
+
+    let mut links: Vec<_> =
+        (0..300).map_while(|_| connect_from(Ipv4Addr::new(127, 0, 0, 77), 0).ok()).collect();
+    cell.stop(1);
+    cell.start(1);
+    cell.wait_healthy();
+
+    assert!(links.iter_mut().all(is_closed));
+    assert!(cell.log(0).contains("127.0.0.77 is no node's address"));
+}
+
+/// A sound greeting in the name of a node, from another node's address.
+#[test]
+fn nobody_poses_as_a_node_from_elsewhere() {
+    let Some(cell) = Cell::healthy(Plan::nodes(3)) else { return };
+    if cell.is_stock() {
+        return;
+    }
+    cell.enter_network();
+    cell.kill(2);
+    let hello = Hello { pnn: 2, target: 0, incarnation: 77, ..greeting_of_node_0() };
+
+    let mut link = connect_from(Ipv4Addr::new(127, 0, 0, 2), 0).expect("the node port listens");
+    let _ = link.write_all(&encoded(Generation::INVALID, &Head::Hello(hello), &[]));
+
+    assert!(is_closed(&mut link));
+    assert!(cell.log(0).contains("it poses as node 2, but comes from 127.0.0.2"));
 }
 
 #[test]
