@@ -2,6 +2,7 @@
 
 use crate::database::Tdb;
 use crate::error::TdbError;
+use crate::flags::TdbFlags;
 use crate::open::OpenOptions;
 use crate::range_lock::LockKind;
 use crate::store::StoreMode;
@@ -62,7 +63,9 @@ fn write_copy(
     let _ = std::fs::remove_file(&unfinished.0);
     let mode = std::fs::metadata(source.path())?.permissions().mode() & 0o7777;
     let hash_size = if options.hash_size == 0 { source.chains_count() } else { options.hash_size };
-    let open = OpenOptions { hash_size, create: true, mode, ..OpenOptions::default() };
+    // Nobody knows of this file yet.
+    let flags = TdbFlags::NOLOCK;
+    let open = OpenOptions { flags, hash_size, create: true, mode, ..OpenOptions::default() };
     let mut copy = Tdb::open(&unfinished.0, &open)?;
     std::fs::set_permissions(&unfinished.0, std::fs::Permissions::from_mode(mode))?;
     let mut stored: Result<bool, TdbError> = Ok(true);

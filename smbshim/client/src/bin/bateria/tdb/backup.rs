@@ -20,15 +20,16 @@ use std::path::{Path, PathBuf};
 /// backup in the place of a file whose records cannot be read.
 #[derive(Args)]
 pub(crate) struct BackupArguments {
+    /// Databases
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// What is added to the name of the copy
     #[arg(short, long, default_value = ".bak")]
     suffix: OsString,
     /// Number of hash chains of the copy; as many as the original has if not given
-    #[arg(short = 'n', long = "hash-size", value_name = "N", default_value_t = 0,
+    #[arg(short = 'n', long = "hash-size", value_name = "N",
           value_parser = clap::value_parser!(u32).range(0..=1 << 28))]
-    hash_size: u32,
+    hash_size: Option<u32>,
     /// Verify, and restore from the backup if the file is damaged
     #[arg(short, long)]
     verify: bool,
@@ -85,7 +86,8 @@ impl BackupArguments {
             None
         } else {
             let mut tdb = open_to_read(file, self.locking())?;
-            let options = BackupOptions { hash_size: self.hash_size, read_lock: self.readonly };
+            let options =
+                BackupOptions { hash_size: self.hash_size.unwrap_or(0), read_lock: self.readonly };
             Some(copy(&mut tdb, file, target, options, manner)?)
         };
         if manner.json {

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 /// The text is what `bateria tdb restore` and tdbrestore read. Each chain is locked while it is read.
 #[derive(Args)]
 pub(crate) struct DumpArguments {
+    /// Database
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print only the data of this key, escaped, without a newline; exit code 1 if there is none

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 /// Show what a database consists of, as tdbtool's info does, and what its header says
 #[derive(Args)]
 pub(crate) struct InfoArguments {
+    /// Database
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Read without locks and change nothing

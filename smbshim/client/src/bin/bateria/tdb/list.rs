@@ -15,6 +15,7 @@ use std::path::PathBuf;
 /// Takes no locks and changes nothing, so that damaged databases and those that hang can be looked at.
 #[derive(Args)]
 pub(crate) struct ListArguments {
+    /// Database
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Show the free list only, as tdbtool's free does

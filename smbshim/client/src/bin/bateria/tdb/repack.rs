@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// `bateria tdb backup` makes a small copy.
 #[derive(Args)]
 pub(crate) struct RepackArguments {
+    /// Database
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }

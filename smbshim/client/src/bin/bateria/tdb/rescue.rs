@@ -100,7 +100,8 @@ impl RescueArguments {
         target: &Path,
         manner: Manner,
     ) -> Result<(u64, u64), Failure> {
-        let mut flags = TdbFlags::NOSYNC;
+        // Nobody knows of this file yet.
+        let mut flags = TdbFlags::NOLOCK;
         flags.set(TdbFlags::INCOMPATIBLE_HASH, damaged.hash_kind() == HashKind::Jenkins);
         flags.set(TdbFlags::MUTEX_LOCKING, damaged.header_offset() > 0);
         let hash_size = damaged.chains_count();

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 /// that tdbrestore makes: 131 chains, the old hash.
 #[derive(Args)]
 pub(crate) struct RestoreArguments {
+    /// Database to make; must not exist
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Dump to read; standard input if not given
@@ -88,7 +89,8 @@ impl RestoreArguments {
 
 impl NewDatabase {
     fn flags(self) -> TdbFlags {
-        let mut flags = TdbFlags::empty();
+        // Nobody knows of this file yet.
+        let mut flags = TdbFlags::NOLOCK;
         flags.set(TdbFlags::INCOMPATIBLE_HASH, self.jenkins);
         flags.set(TdbFlags::MUTEX_LOCKING, self.mutexes);
         flags
