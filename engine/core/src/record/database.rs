@@ -208,6 +208,12 @@ impl Database {
         }
     }
 
+    /// Begins to report what little is here to members that may wait for it. As LMASTER this node
+    /// knows everything already: whoever wanted a record in this generation has asked here.
+    pub(crate) fn report(&mut self) {
+        self.scan = Some(Scan::new(Purpose::Report));
+    }
+
     /// Whether the generation has to wait for this database.
     pub(crate) fn delays_generation(&self) -> bool {
         !self.failed
@@ -222,6 +228,10 @@ impl Database {
     ) -> Result<(), StoreFault> {
         let waiting: Vec<_> = self.tenures.iter().map(|(key, _)| key.to_owned()).collect();
         waiting.iter().try_for_each(|key| self.advance(turn, key.borrow()))
+    }
+
+    pub(crate) fn unsettled_count(&self) -> usize {
+        self.tenures.iter().filter(|(_, tenure)| tenure.is_unsettled()).count()
     }
 
     /// Works on a key whose chain is locked.

@@ -218,6 +218,12 @@ impl Records {
         self.databases.values().map(|database| database.directory.len()).sum()
     }
 
+    /// Records about which a frame is awaited or owed.
+    #[must_use]
+    pub fn unsettled_count(&self) -> usize {
+        self.databases.values().map(Database::unsettled_count).sum()
+    }
+
     fn admits(&self, generation: Generation, db: DbId) -> bool {
         let open = self.phase == Phase::Open && generation == self.generation;
         open && self.databases.contains_key(&db)
@@ -229,8 +235,8 @@ impl Records {
         generation == self.generation
     }
 
-    /// A database that a generation begins without is new, and its file empty. Some members may
-    /// have begun with it: everybody hears from everybody, as at the generation's begin.
+    /// A database that a generation begins without is new, and its file empty. Members that have
+    /// attached it just before wait for a report all the same.
     fn attach<S: RecordStore, E: Effects>(
         &mut self,
         now_us: u64,
@@ -243,7 +249,7 @@ impl Records {
         }
         let mut database = Database::new(db, self.settings.deletion_delay_us);
         if self.phase == Phase::Open {
-            database.begin_rebuild(&self.members, false);
+            database.report();
         }
         self.databases.insert(db, database);
         self.read_early(now_us, store, effects);

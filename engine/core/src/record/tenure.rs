@@ -70,6 +70,11 @@ impl Tenure {
             && !self.parked
     }
 
+    /// Whether a frame is awaited or owed.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.wanted || self.arrival.is_some() || self.successor.is_some() || self.purge.is_some()
+    }
+
     /// Whether the record has to leave now.
     pub(crate) fn leaves(&self, now_us: u64) -> bool {
         self.successor.is_some() && self.stay.is_none_or(|stay| stay.until_us <= now_us)
