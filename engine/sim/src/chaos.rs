@@ -31,7 +31,7 @@ impl Chaos {
         let pnns = cluster.pnns();
         let pnn = *cluster.random().pick(&pnns);
         let other = *cluster.random().pick(&pnns);
-        match cluster.random().between(0, 20) {
+        match cluster.random().between(0, 22) {
             0 | 1 => {
                 cluster.kill(pnn);
                 self.undo(cluster, Remedy::Start(pnn), 1, 3_000);
@@ -91,6 +91,10 @@ impl Chaos {
                 cluster.input(pnn, Input::SetCapabilities(capabilities));
                 self.undo(cluster, Remedy::Capable(pnn), 10, 3_000);
             }
+            20 | 21 => {
+                let some = cluster.random().draw();
+                cluster.kill_any_client(pnn, some);
+            }
             _ => {}
         }
     }
@@ -118,6 +122,7 @@ impl Chaos {
             apply(cluster, remedy);
         }
         cluster.heal();
+        cluster.clients_behave = true;
         for pnn in cluster.pnns() {
             for remedy in [Remedy::Power(pnn), Remedy::Resume(pnn), Remedy::Start(pnn)] {
                 apply(cluster, remedy);

@@ -41,6 +41,8 @@ pub struct SimCluster {
     pub steps_count: u64,
     /// Clients start no new jobs.
     pub clients_rest: bool,
+    /// Clients neither die nor sit on a chain.
+    pub clients_behave: bool,
     pub(crate) random: Random,
     pub(crate) clients_count: u64,
     /// Boxed: a tree moves its values about.
@@ -61,7 +63,10 @@ impl SimCluster {
             let span = 2 * scenario.drift_ppm_max + 1;
             let drift_ppm = i64::try_from(random.draw() % span).expect("drift is small") - drift;
             let clock = Clock::new(random.between(1, 1 << 40), drift_ppm);
-            hosts.insert(pnn, Host::new(pnn, clock));
+            let shards = u64::from(scenario.shards_count_max);
+            let shards_count =
+                u32::try_from(random.between(1, shards + 1)).expect("shards are few");
+            hosts.insert(pnn, Host::new(pnn, clock, shards_count));
         }
         Self {
             now: Micros(0),
@@ -75,6 +80,7 @@ impl SimCluster {
             fences_count: 0,
             steps_count: 0,
             clients_rest: false,
+            clients_behave: scenario.faults_us == 0,
             clients_count: 0,
             queue: BTreeMap::new(),
             serial: 0,
@@ -124,7 +130,7 @@ impl SimCluster {
             life,
             stopped: false,
             parked: VecDeque::new(),
-            work: Work::new(pnn, self.scenario.lanes_count),
+            work: Work::new(pnn, host.shards_count, self.scenario.deletion_delay_us),
             alarm_serial: 0,
         });
         self.truth.started(pnn, incarnation);
@@ -385,6 +391,10 @@ impl SimCluster {
             Happening::Record(packet) => self.record_frame(pnn, *packet),
             Happening::Shard { lane, mail } => self.shard_mail(pnn, lane, mail),
             Happening::ShardAlarm { lane, serial } => self.shard_alarm(pnn, lane, serial),
+            Happening::Attach(waiter) => self.attach(pnn, waiter),
+            Happening::Opened => self.opened(pnn),
+            Happening::PeerAttached { peer } => self.peer_attached(pnn, peer),
+            Happening::AttachesEnd => self.attaches_end(pnn),
             Happening::ChainFree { lane, chain } => self.chain_free(pnn, lane, chain),
             Happening::Client { id } => self.client_goes_on(pnn, id),
         }

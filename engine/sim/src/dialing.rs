@@ -3,6 +3,7 @@
 use crate::cluster::SimCluster;
 use crate::events::{Event, Happening};
 use crate::network::{Arrival, LinkId, Packet, Payload};
+use crate::records::Waiter;
 use bateria_core::cluster::{Cluster, Input, LinkLoss};
 use bateria_wire::Pnn;
 
@@ -116,6 +117,8 @@ impl SimCluster {
         let Packet { from, to, .. } = packet;
         match packet.payload {
             Payload::Control(head) => self.input(to, Input::Frame { from, head }),
+            Payload::Attach => self.later(0, to, Happening::Attach(Waiter::Peer(from))),
+            Payload::Attached => self.later(0, to, Happening::PeerAttached { peer: from }),
             Payload::Record { .. } => {
                 let what = Happening::Record(Box::new(packet));
                 self.later(0, to, what);

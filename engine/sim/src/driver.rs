@@ -4,6 +4,7 @@ use crate::cluster::SimCluster;
 use crate::events::{Event, Happening, ShardMail};
 use crate::lock_server::Answer;
 use crate::network::Payload;
+use crate::records::Waiter;
 use bateria_core::cluster::{Effect, Input, LockEvent, Prospect, RebuildOrder, Vote};
 use bateria_wire::control::DatabaseEntry;
 use bateria_wire::{Generation, Pnn};
@@ -13,10 +14,7 @@ impl SimCluster {
         let delay_us = self.random.between(20, self.driver_us_max + 21);
         match effect {
             Effect::Send { to, head } => {
-                let sent = self.network.send(self.now, pnn, to, Payload::Control(head));
-                if let Some((at, packet)) = sent {
-                    self.at(at, Event::Packet(packet));
-                }
+                self.send_control(pnn, to, Payload::Control(head));
             }
             Effect::DropLink { peer } => {
                 if let Some(link) = self.network.close_end(pnn, peer) {
@@ -62,7 +60,7 @@ impl SimCluster {
         work.quiesced.insert(lane);
         if work.quiesced.len() == work.shards.len() {
             work.preparing = None;
-            let databases = vec![locking_tdb()];
+            let databases = if work.attached { vec![locking_tdb()] } else { Vec::new() };
             self.input(pnn, Input::Quiesced { generation, databases });
         }
     }
@@ -87,17 +85,39 @@ impl SimCluster {
         }
     }
 
+    /// Sends on the control connection, if there is one.
+    pub(crate) fn send_control(&mut self, pnn: Pnn, to: Pnn, payload: Payload) {
+        if let Some((at, packet)) = self.network.send(self.now, pnn, to, payload) {
+            self.at(at, Event::Packet(packet));
+        }
+    }
+
     fn begin_quiesce(&mut self, pnn: Pnn, prospect: Prospect) {
         let Some(process) = self.process(pnn) else { return };
         process.work.preparing = Some(prospect.clone());
         process.work.quiesced.clear();
         process.work.rebuilding = None;
+        process.work.waiting = None;
         self.tell_shards(pnn, &ShardMail::Quiesce(prospect));
     }
 
     fn begin_rebuild(&mut self, pnn: Pnn, order: RebuildOrder) {
         self.outlive(&order.prospect);
         let Some(process) = self.process(pnn) else { return };
+        let needs_database = !order.databases.is_empty();
+        process.work.waiting = Some(order);
+        if needs_database {
+            self.attach(pnn, Waiter::Generation);
+        }
+        self.rebuild_if_attached(pnn);
+    }
+
+    /// Begins the rebuild that waits, when every database of the members is here.
+    pub(crate) fn rebuild_if_attached(&mut self, pnn: Pnn) {
+        let Some(process) = self.process(pnn) else { return };
+        let attached = process.work.attached;
+        let ready = |order: &mut RebuildOrder| attached || order.databases.is_empty();
+        let Some(order) = process.work.waiting.take_if(ready) else { return };
         process.work.rebuilding = Some(order.clone());
         process.work.rebuilt.clear();
         self.tell_shards(pnn, &ShardMail::Rebuild(order));
@@ -114,9 +134,8 @@ impl SimCluster {
     }
 
     /// Each shard hears it in its own time, but in order.
-    fn tell_shards(&mut self, pnn: Pnn, mail: &ShardMail) {
-        let lanes_count = self.scenario.lanes_count;
-        for lane in 0..lanes_count {
+    pub(crate) fn tell_shards(&mut self, pnn: Pnn, mail: &ShardMail) {
+        for lane in 0..self.host(pnn).shards_count {
             let wait_us = self.random.between(20, self.driver_us_max + 21);
             let host = self.hosts.get_mut(&pnn).expect("a configured node");
             let idle_at = host.shards_idle_at.entry(lane).or_default();

@@ -1,6 +1,7 @@
 //! What waits in the event queue.
 
 use crate::network::{LinkId, Packet};
+use crate::records::Waiter;
 use bateria_core::cluster::{Input, LinkLoss, Prospect, RebuildOrder, Vote};
 use bateria_wire::Pnn;
 
@@ -69,6 +70,15 @@ pub enum Happening {
         lane: u32,
         serial: u64,
     },
+    /// Somebody wants the database to be attached.
+    Attach(Waiter),
+    /// A worker has opened its file.
+    Opened,
+    PeerAttached {
+        peer: Pnn,
+    },
+    /// Some peer may have gone instead of attaching it.
+    AttachesEnd,
     ChainFree {
         lane: u32,
         chain: u32,
@@ -82,6 +92,7 @@ pub enum Happening {
 /// What the control thread tells a shard.
 #[derive(Clone, Debug)]
 pub enum ShardMail {
+    Attached,
     Quiesce(Prospect),
     /// Look again whether every member is reached.
     AwaitLanes(Prospect),

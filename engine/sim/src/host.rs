@@ -21,6 +21,8 @@ pub struct Host {
     pub shards_idle_at: BTreeMap<u32, Micros>,
     pub process: Option<Process>,
     pub lives: u64,
+    /// Its CPUs.
+    pub shards_count: u32,
     /// What the administrator has set; a restart forgets flags, not capabilities.
     pub flags: NodeFlags,
     pub capabilities: Capabilities,
@@ -42,7 +44,7 @@ pub struct Process {
 
 impl Host {
     #[must_use]
-    pub fn new(pnn: Pnn, clock: Clock) -> Self {
+    pub fn new(pnn: Pnn, clock: Clock, shards_count: u32) -> Self {
         Self {
             pnn,
             clock,
@@ -52,6 +54,7 @@ impl Host {
             shards_idle_at: BTreeMap::new(),
             process: None,
             lives: 0,
+            shards_count,
             flags: NodeFlags::UNHEALTHY,
             capabilities: Capabilities::default(),
         }

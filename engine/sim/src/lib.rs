@@ -15,7 +15,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attaching;
 pub mod chaos;
+mod clients;
 pub mod clock;
 pub mod cluster;
 mod dialing;

@@ -27,7 +27,16 @@ pub struct Packet {
 #[derive(Clone, Debug)]
 pub enum Payload {
     Control(ControlHead),
-    Record { lane: u32, generation: Generation, head: Head, key: Vec<u8>, body: Vec<u8> },
+    Record {
+        lane: u32,
+        generation: Generation,
+        head: Head,
+        key: Vec<u8>,
+        body: Vec<u8>,
+    },
+    /// A client here has attached the database; attach it, too.
+    Attach,
+    Attached,
 }
 
 /// One direction of one lane of a link; `None` is the control lane.
@@ -182,7 +191,7 @@ impl Network {
 impl Packet {
     fn stream(&self) -> Stream {
         let lane = match &self.payload {
-            Payload::Control(_) => None,
+            Payload::Control(_) | Payload::Attach | Payload::Attached => None,
             Payload::Record { lane, .. } => Some(*lane),
         };
         (self.link, self.to, lane)

@@ -112,9 +112,11 @@ fn wait_until_whole(cluster: &mut SimCluster) -> Result<u64, Failure> {
 fn records_come_to_rest(cluster: &mut SimCluster) -> Result<(), Failure> {
     rules::answered(cluster, ANSWERED_US).map_err(|text| cluster.fail(rules::ANSWERED, text))?;
     cluster.clients_rest = true;
-    cluster.run_for(ANSWERED_US)?;
+    // Tombstones that were in use are looked at again after their delay.
+    cluster.run_for(ANSWERED_US + 3 * cluster.scenario.deletion_delay_us)?;
     rules::answered(cluster, ANSWERED_US / 2)
         .map_err(|text| cluster.fail(rules::ANSWERED, text))?;
+    rules::at_rest(cluster).map_err(|(rule, text)| cluster.fail(rule, text))?;
     rules::copies_are_ordered(cluster).map_err(|(rule, text)| cluster.fail(rule, text))
 }
 

@@ -10,9 +10,13 @@ pub struct Scenario {
     pub nodes_count: u32,
     pub quorum: Quorum,
     pub timing: Timing,
-    pub lanes_count: u32,
+    /// Each node has one or more.
+    pub shards_count_max: u32,
     pub clients_per_node: u32,
     pub keys_count: u32,
+    pub jobs: Jobs,
+    /// How long tombstones stay.
+    pub deletion_delay_us: u64,
     pub drift_ppm_max: u64,
     /// How long the lock of a dead holder stays taken.
     pub lock_expiry_us: u64,
@@ -20,6 +24,13 @@ pub struct Scenario {
     pub faults_us: u64,
     /// Mean time between faults.
     pub fault_every_us: u64,
+}
+
+/// What clients do, in percent; the rest are writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Jobs {
+    pub reads: u64,
+    pub deletes: u64,
 }
 
 const MS: u64 = 1_000;
@@ -33,9 +44,11 @@ impl Scenario {
             nodes_count,
             quorum,
             timing: Timing::default(),
-            lanes_count: 1,
+            shards_count_max: 1,
             clients_per_node: 0,
             keys_count: 4,
+            jobs: Jobs { reads: 10, deletes: 10 },
+            deletion_delay_us: 100 * MS,
             drift_ppm_max: 100,
             lock_expiry_us: 0,
             faults_us: 0,
@@ -51,9 +64,14 @@ impl Scenario {
             *random.pick(&[Quorum::Majority, Quorum::Majority, Quorum::Lock, Quorum::None]);
         let nodes_count = *random.pick(&[1, 2, 3, 3, 3, 4, 5, 5, 7]);
         Self {
-            lanes_count: *random.pick(&[1, 1, 2, 3]),
+            shards_count_max: *random.pick(&[1, 2, 3, 4]),
             clients_per_node: *random.pick(&[0, 1, 2, 4]),
             keys_count: *random.pick(&[1, 3, 8]),
+            jobs: Jobs {
+                reads: *random.pick(&[0, 10, 50]),
+                deletes: *random.pick(&[0, 10, 10, 40]),
+            },
+            deletion_delay_us: *random.pick(&[5 * MS, 100 * MS, 1_000 * MS]),
             drift_ppm_max: *random.pick(&[0, 100, 20_000]),
             lock_expiry_us: *random.pick(&[0, 0, 2_000 * MS, 9_000 * MS]),
             faults_us,
@@ -67,10 +85,11 @@ impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} nodes, {} shards and {} clients on each, quorum {:?}, a fault every {} ms for {} ms",
+            "{} nodes, up to {} shards and {} clients on each, {:?}, quorum {:?}, a fault every {} ms for {} ms",
             self.nodes_count,
-            self.lanes_count,
+            self.shards_count_max,
             self.clients_per_node,
+            self.jobs,
             self.quorum,
             self.fault_every_us / MS,
             self.faults_us / MS

@@ -9,6 +9,11 @@ use bateria_wire::Pnn;
 pub const ONE_OWNER: &str = "I1: at most one node has dmaster == self";
 pub const NEWEST: &str = "I2: the owner's RSN exceeds every other copy's";
 pub const EQUAL: &str = "I3: copies with equal RSN are equal";
+pub const GROWS: &str = "I6: a node's RSN of a record never decreases";
+pub const KEPT: &str = "Theorem L: what a surviving node wrote is kept, what was deleted stays so";
+pub const ABSENT: &str = "nobody who asks for a record that is there hears that there is none";
+pub const GONE: &str = "a deleted record leaves no copy in the end";
+pub const SETTLED: &str = "when clients rest, nobody waits for a frame";
 pub const VISIBLE: &str = "I7: a client that was answered finds the record here";
 pub const ANSWERED: &str = "every call is answered once the cluster is whole";
 
@@ -69,6 +74,28 @@ pub fn answered(cluster: &SimCluster, limit_us: u64) -> Result<(), String> {
             if client.state != State::Thinking && waited_us > limit_us {
                 return Err(format!("on node {pnn}, {client:?} waits for {waited_us} us"));
             }
+        }
+    }
+    Ok(())
+}
+
+/// All machines are at rest, and tombstones are gone.
+///
+/// # Errors
+/// What is left.
+pub fn at_rest(cluster: &SimCluster) -> Result<(), (&'static str, String)> {
+    for (pnn, host) in &cluster.hosts {
+        for shard in host.process.iter().flat_map(|process| &process.work.shards) {
+            let count = shard.records.unsettled_count();
+            if count > 0 {
+                return Err((SETTLED, format!("node {pnn}, {shard:?}: {count} keys")));
+            }
+        }
+    }
+    for key in 0..cluster.scenario.keys_count {
+        let newest = copies(cluster, key).max_by_key(|(_, header, _)| header.rsn);
+        if let Some((pnn, header, _)) = newest.filter(|(.., body)| body.is_empty()) {
+            return Err((GONE, format!("key {key}: node {pnn} has {header:?}")));
         }
     }
     Ok(())

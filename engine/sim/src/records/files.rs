@@ -15,6 +15,8 @@ pub struct Files {
     locks: BTreeMap<u32, Holder>,
     /// Keys of records that shards have stored since somebody asked.
     stored: BTreeSet<u32>,
+    /// A copy that was replaced by an older one.
+    regressed: Option<(u32, RecordHeader, RecordHeader)>,
 }
 
 /// Who holds a chain's lock.
@@ -70,6 +72,17 @@ impl Files {
     pub fn set_body(&mut self, key: u32, body: &[u8]) {
         let record = self.records.get_mut(&key.to_le_bytes()[..]);
         record.expect("an owned record is in the file").1 = body.into();
+    }
+
+    /// I6: a node's RSN of a record never decreases (database semantics §1.5).
+    ///
+    /// # Errors
+    /// The copy that replaced a newer one.
+    pub fn rsns_grow(&self) -> Result<(), String> {
+        match self.regressed {
+            Some((key, have, got)) => Err(format!("key {key}: {got:?} replaced {have:?}")),
+            None => Ok(()),
+        }
     }
 
     /// Keys of records that shards have stored since the last time.
@@ -132,6 +145,11 @@ impl RecordStore for ShardFiles<'_> {
     ) -> Result<(), StoreFault> {
         self.files.assert_locked(key, self.lane);
         self.files.stored.insert(number(key));
+        if let Some((have, _)) = self.files.records.get(key)
+            && have.rsn > header.rsn
+        {
+            self.files.regressed = Some((number(key), *have, *header));
+        }
         self.files.records.insert(key.into(), (*header, body.into()));
         Ok(())
     }

@@ -18,6 +18,7 @@ pub struct History {
 struct Version {
     /// 0 is an empty body.
     id: u64,
+    serial: u64,
     by: Life,
 }
 
@@ -31,7 +32,8 @@ impl History {
     pub fn write(&mut self, key: u32, by: Life, empty: bool) -> u64 {
         self.versions_count += 1;
         let id = if empty { 0 } else { self.versions_count };
-        self.records.entry(key).or_default().push(Version { id, by });
+        let serial = self.versions_count;
+        self.records.entry(key).or_default().push(Version { id, serial, by });
         id
     }
 
@@ -64,6 +66,31 @@ impl History {
         }
     }
 
+    /// Names the newest version of a record; 0 when there never was one.
+    #[must_use]
+    pub fn mark(&self, key: u32) -> u64 {
+        let newest = self.records.get(&key).and_then(|versions| versions.last());
+        newest.map_or(0, |version| version.serial)
+    }
+
+    /// Judges what a client hears that asked at `mark`: there is no such record. That may have been
+    /// so at any moment since.
+    ///
+    /// # Errors
+    /// The version that it should have heard of.
+    pub fn read_absent(&mut self, key: u32, mark: u64) -> Result<(), String> {
+        let versions = self.records.entry(key).or_default();
+        let mut may_be_absent = true;
+        for version in &*versions {
+            if version.serial > mark && may_be_absent {
+                break;
+            }
+            let lost = self.ended.contains(&version.by);
+            may_be_absent = version.id == 0 || may_be_absent && lost;
+        }
+        if may_be_absent { Ok(()) } else { self.read(key, 0) }
+    }
+
     #[must_use]
     pub fn versions_count(&self) -> u64 {
         self.versions_count
@@ -85,6 +112,19 @@ mod tests {
         assert!(history.read(7, first).is_err());
         history.ended(B);
         assert_eq!(history.read(7, first), Ok(()));
+    }
+
+    #[test]
+    fn a_record_that_was_there_all_the_time_is_not_absent() {
+        let mut history = History::default();
+        let before = history.mark(7);
+        history.write(7, A, false);
+        let since = history.mark(7);
+        history.write(7, B, false);
+        assert_eq!(history.read_absent(7, before), Ok(()));
+        assert!(history.read_absent(7, since).is_err());
+        history.write(7, A, true);
+        assert_eq!(history.read_absent(7, since), Ok(()));
     }
 
     #[test]

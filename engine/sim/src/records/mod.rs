@@ -8,12 +8,14 @@
 //!   History     every version of every record ever written, to judge what may be read
 //! ```
 
+mod attaching;
 mod files;
 mod history;
 mod shard;
 mod smbd;
 mod work;
 
+pub use attaching::{Attaching, Waiter};
 pub use files::{CHAINS_COUNT, Files, Holder};
 pub use history::{History, Life};
 pub use shard::{Answer, Outgoing, Shard};

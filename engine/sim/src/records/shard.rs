@@ -1,7 +1,7 @@
 //! One shard of a simulated node: a record machine, and what its driver keeps for it.
 
+use crate::records::Files;
 use crate::records::files::ShardFiles;
-use crate::records::{DB, Files};
 use bateria_core::record::{
     Caller, Effects, Function, Input, Reason, RecordHeader, Records, Settings, StoreFault,
 };
@@ -14,6 +14,8 @@ pub struct Shard {
     pub records: Records,
     /// Chains to tell of when they are free.
     pub waits: BTreeSet<u32>,
+    /// Calls that came before the database was attached here; `None` from then on.
+    pub calls: Option<Vec<(Caller, Function, u32)>>,
     /// The latest alarm; earlier ones are void.
     pub alarm_serial: u64,
     lane: u32,
@@ -40,23 +42,17 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Short, so that vacuuming takes part in every run.
-const DELETION_DELAY_US: u64 = 100_000;
-
 impl Shard {
     #[must_use]
-    pub fn new(me: Pnn, lane: u32, lanes_count: u32, files: &mut Files) -> Self {
-        let deletion_delay_us = DELETION_DELAY_US;
-        let settings = Settings { me, lane, lanes_count, deletion_delay_us };
-        let mut shard = Self {
+    pub fn new(settings: Settings) -> Self {
+        Self {
             records: Records::new(settings),
             waits: BTreeSet::new(),
+            calls: Some(Vec::new()),
             alarm_serial: 0,
-            lane,
-            lanes_count,
-        };
-        shard.step(0, Input::Attach { db: DB }, files);
-        shard
+            lane: settings.lane,
+            lanes_count: settings.lanes_count,
+        }
     }
 
     pub fn step(&mut self, now_us: u64, input: Input<'_>, files: &mut Files) -> Outgoing {

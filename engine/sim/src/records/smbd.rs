@@ -11,6 +11,8 @@ pub struct Smbd {
     pub request: u64,
     /// When it began to wait for what it waits for.
     pub since_us: u64,
+    /// The newest version of the record when it called.
+    pub mark: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Job {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Has not opened the file yet.
+    Attaching,
     /// Between two jobs.
     Thinking,
     /// Wants the chain's lock.
@@ -38,6 +42,14 @@ pub enum State {
 impl Smbd {
     #[must_use]
     pub fn new(id: u64, now_us: u64) -> Self {
-        Self { id, job: Job::Write, key: 0, state: State::Thinking, request: 0, since_us: now_us }
+        Self {
+            id,
+            job: Job::Write,
+            key: 0,
+            state: State::Attaching,
+            request: 0,
+            since_us: now_us,
+            mark: 0,
+        }
     }
 }

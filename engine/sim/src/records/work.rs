@@ -2,8 +2,10 @@
 //! shards are with a change of generation.
 
 use crate::random::Random;
-use crate::records::{Files, Job, Shard, Smbd};
+use crate::records::{Attaching, Files, Job, Shard, Smbd};
+use crate::scenario::Jobs;
 use bateria_core::cluster::{Prospect, RebuildOrder};
+use bateria_core::record::Settings;
 use bateria_wire::{Generation, Pnn};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,22 +14,28 @@ pub struct Work {
     pub files: Files,
     pub shards: Vec<Shard>,
     pub clients: BTreeMap<u64, Smbd>,
+    /// The database is open, and every shard has been told.
+    pub attached: bool,
+    pub attaching: Option<Attaching>,
     pub preparing: Option<Prospect>,
     pub quiesced: BTreeSet<u32>,
+    /// A rebuild that waits for the database to be attached.
+    pub waiting: Option<RebuildOrder>,
     pub rebuilding: Option<RebuildOrder>,
     pub rebuilt: BTreeSet<u32>,
 }
 
 impl Work {
     #[must_use]
-    pub fn new(me: Pnn, lanes_count: u32) -> Self {
-        let mut files = Files::default();
-        let shards =
-            (0..lanes_count).map(|lane| Shard::new(me, lane, lanes_count, &mut files)).collect();
+    pub fn new(me: Pnn, lanes_count: u32, deletion_delay_us: u64) -> Self {
+        let settings = |lane| Settings { me, lane, lanes_count, deletion_delay_us };
         Self {
-            files,
-            shards,
+            files: Files::default(),
+            shards: (0..lanes_count).map(|lane| Shard::new(settings(lane))).collect(),
             clients: BTreeMap::new(),
+            attached: false,
+            attaching: None,
+            waiting: None,
             preparing: None,
             quiesced: BTreeSet::new(),
             rebuilding: None,
@@ -58,12 +66,13 @@ impl Work {
         clients.keys().flat_map(|client| self.files.client_died(*client)).collect()
     }
 
-    /// What a client does next: mostly writes, on few records.
+    /// What a client does next, half of the time with the same record as everybody.
     #[must_use]
-    pub fn next_job(random: &mut Random, keys_count: u32) -> (Job, u32) {
-        let job = match random.between(0, 20) {
-            0 | 1 => Job::Delete,
-            2 | 3 => Job::Read,
+    pub fn next_job(random: &mut Random, jobs: Jobs, keys_count: u32) -> (Job, u32) {
+        let dice = random.between(0, 100);
+        let job = match dice {
+            _ if dice < jobs.reads => Job::Read,
+            _ if dice < jobs.reads + jobs.deletes => Job::Delete,
             _ => Job::Write,
         };
         let hot = random.chance(50);
