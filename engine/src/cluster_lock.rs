@@ -14,7 +14,7 @@ mod conduct;
 mod file;
 mod helper;
 
-use crate::command_line::FileOrCommand;
+use crate::command_line::{CommandLine, FileOrCommand};
 use conduct::{Conduct, Effect, Input};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::ffi::OsString;
@@ -122,6 +122,17 @@ impl LockConfig {
     #[must_use]
     pub fn new(source: FileOrCommand) -> Self {
         Self { source, environment: Vec::new(), timing: LockTiming::default() }
+    }
+
+    /// Lets `program` take the lock of a plain file, as it does for ctdbd when
+    /// `CTDB_CLUSTER_MUTEX_HELPER` names it. A lock with a program of its own keeps that.
+    #[must_use]
+    pub fn with_helper(mut self, program: Option<OsString>) -> Self {
+        if let (FileOrCommand::File(path), Some(program)) = (&self.source, program) {
+            let arguments = vec![path.clone().into_os_string()];
+            self.source = FileOrCommand::Command(CommandLine { program, arguments });
+        }
+        self
     }
 }
 

@@ -339,7 +339,8 @@ fn spawn_lock(
 ) -> std::io::Result<Option<ClusterLock>> {
     let Configuration { interactive, paths, options, settings, .. } = configuration;
     let Some(lock) = &options.cluster.lock else { return Ok(None) };
-    let mut config = LockConfig::new(lock.source.clone());
+    let helper = std::env::var_os("CTDB_CLUSTER_MUTEX_HELPER").filter(|path| !path.is_empty());
+    let mut config = LockConfig::new(lock.source.clone()).with_helper(helper);
     config.environment = options.script_environment(paths, *interactive);
     let stall_limit_ms = u64::from(settings.cluster.lock_stall_limit_ms);
     config.timing.stall_limit = (stall_limit_ms > 0).then(|| Duration::from_millis(stall_limit_ms));

@@ -52,6 +52,17 @@ fn stocks_helper_works_as_a_command() {
 }
 
 #[test]
+fn a_helper_from_the_environment_takes_the_lock_of_a_plain_file() {
+    let plain = LockConfig::new(FileOrCommand::File("/lock".into()));
+    let config = plain.clone().with_helper(Some("/helper".into()));
+    assert_eq!(config.source, FileOrCommand::parse("!/helper /lock".as_ref()).unwrap());
+    assert_eq!(plain.clone().with_helper(None).source, plain.source);
+
+    let own = LockConfig::new(FileOrCommand::parse("!/own word".as_ref()).unwrap());
+    assert_eq!(own.clone().with_helper(Some("/helper".into())).source, own.source);
+}
+
+#[test]
 fn a_removed_or_replaced_file_is_a_lost_lock() {
     let scratch = Scratch::new();
     let path = scratch.path("lock");
