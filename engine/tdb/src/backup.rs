@@ -7,10 +7,12 @@ use crate::open::OpenOptions;
 use crate::range_lock::LockKind;
 use crate::store::StoreMode;
 use crate::transfer::TransferError;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How to back up.
@@ -58,16 +60,14 @@ fn write_copy(
 ) -> Result<u64, TransferError> {
     let mut name = target.as_os_str().to_owned();
     name.push(".tmp");
-    let unfinished = Unfinished(PathBuf::from(name));
-    // What an earlier attempt has left is of no use.
-    let _ = std::fs::remove_file(&unfinished.0);
+    let unfinished = Unfinished::take(PathBuf::from(name))?;
     let mode = std::fs::metadata(source.path())?.permissions().mode() & 0o7777;
     let hash_size = if options.hash_size == 0 { source.chains_count() } else { options.hash_size };
     // Nobody knows of this file yet.
     let flags = TdbFlags::NOLOCK;
     let open = OpenOptions { flags, hash_size, create: true, mode, ..OpenOptions::default() };
-    let mut copy = Tdb::open(&unfinished.0, &open)?;
-    std::fs::set_permissions(&unfinished.0, std::fs::Permissions::from_mode(mode))?;
+    let mut copy = Tdb::open(&unfinished.path, &open)?;
+    unfinished.file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     let mut stored: Result<bool, TdbError> = Ok(true);
     let mut copied = 0;
     let have = source.traverse(&mut |key, data| {
@@ -82,8 +82,8 @@ fn write_copy(
         return Err(TransferError::Incomplete { copied: found, have });
     }
     drop(copy);
-    File::open(&unfinished.0)?.sync_all()?;
-    std::fs::rename(&unfinished.0, target)?;
+    unfinished.file.sync_all()?;
+    unfinished.publish(target)?;
     sync_directory(target)?;
     Ok(have)
 }
@@ -94,12 +94,58 @@ fn sync_directory(of: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A file that is removed unless it has got another name.
-struct Unfinished(PathBuf);
+/// A copy in the making: removed, unless it is published.
+struct Unfinished {
+    path: PathBuf,
+    /// Locked as a whole, which shows that somebody is at work on it.
+    file: File,
+    published: bool,
+}
+
+impl Unfinished {
+    /// Makes it, or takes over what somebody has left who died.
+    ///
+    /// Without the lock a second backup would remove the first one's file, and the first would publish
+    /// what the second has of it so far.
+    fn take(path: PathBuf) -> Result<Self, TransferError> {
+        loop {
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                // Nor is a file emptied that a link from here leads to.
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)?;
+            // File systems without such locks have to do without.
+            if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                let busy = "another backup of it is being made";
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, busy).into());
+            }
+            // Its owner may have published or removed it since it was opened here.
+            let named = std::fs::metadata(&path).map(|named| (named.dev(), named.ino()));
+            let own = file.metadata()?;
+            if named.is_ok_and(|named| named == (own.dev(), own.ino())) {
+                file.set_len(0)?;
+                return Ok(Self { path, file, published: false });
+            }
+        }
+    }
+
+    fn publish(mut self, target: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, target)?;
+        // From now on a file of the old name is somebody else's.
+        self.published = true;
+        Ok(())
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if !self.published {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

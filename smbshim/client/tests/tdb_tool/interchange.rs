@@ -161,6 +161,25 @@ fn a_backup_is_made_only_of_a_newer_file_and_appends_its_suffix() {
 }
 
 #[test]
+fn two_backups_at_once_do_not_spoil_each_other() {
+    let directory = Directory::new("backup-twice");
+    let file = directory.file("a.tdb");
+    crate::databases::make_large(&file, 20_000);
+    // What somebody has left who died is no obstacle.
+    std::fs::write(directory.file("a.tdb.bak.tmp"), vec![7; 100_000]).unwrap();
+    for _ in 0..3 {
+        let _ = std::fs::remove_file(directory.file("a.tdb.bak"));
+        let spawn = || bateria().args(["backup", "-l"]).arg(&file).spawn().unwrap();
+        let mut backups = [spawn(), spawn(), spawn()];
+        let codes = backups.each_mut().map(|backup| backup.wait().unwrap().code());
+        assert!(codes.contains(&Some(0)), "{codes:?}");
+        assert!(codes.iter().all(|code| matches!(code, Some(0 | 1))), "{codes:?}");
+        assert_eq!(records(&directory.file("a.tdb.bak")).len(), 20_000);
+        assert_eq!(directory.names(), ["a.tdb", "a.tdb.bak"]);
+    }
+}
+
+#[test]
 fn verifying_says_and_does_what_tdbbackup_does() {
     let directory = Directory::new("verify");
     let [ours, theirs] = ["ours.tdb", "theirs.tdb"].map(|name| directory.file(name));

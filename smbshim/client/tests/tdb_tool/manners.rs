@@ -60,7 +60,7 @@ fn who_waits_says_so_and_who_does_not_lock_does_not_wait() {
         let options =
             OpenOptions { flags: TdbFlags::from_bits_retain(flags), ..OpenOptions::default() };
         let mut holder = Tdb::open(&file, &options).unwrap();
-        for command in ["check", "info", "backup"] {
+        for command in ["check", "info", "backup", "dump", "repack"] {
             a_waiting_one_says_so(command, &file, &mut holder);
         }
     }

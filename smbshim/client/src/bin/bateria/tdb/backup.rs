@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use crate::interrupt::Unfinished;
 use crate::standard_output;
 use crate::tdb::Manner;
-use crate::tdb::opening::{Locking, note_if_locked, open_to_read};
+use crate::tdb::opening::{Locking, open_to_read};
+use crate::tdb::patience::Patience;
 use crate::tdb::verify;
 use crate::{Ending, Outcome};
 use bateria_tdb::{BackupOptions, Tdb, TransferError, backup};
@@ -116,15 +117,20 @@ pub(crate) fn copy(
     options: BackupOptions,
     manner: Manner,
 ) -> Result<u64, Failure> {
-    note_if_locked(tdb, file);
     let mut name = target.as_os_str().to_owned();
     name.push(".tmp");
-    // The library removes it when it fails; this is for interruptions.
+    // The library removes its own when it fails; this is for interruptions.
     let unfinished = Unfinished::new(PathBuf::from(name));
     let mut progress = manner.progress(format!("backing up {}", file.display()), "records");
-    let copied = backup(tdb, target, options, &mut |done| progress.at(done, None));
+    // The first record shows that all locks are held.
+    let mut patience = Some(Patience::with(file)).filter(|_| !tdb.is_read_only());
+    let copied = backup(tdb, target, options, &mut |done| {
+        patience = None;
+        progress.at(done, None);
+    });
+    drop(patience);
     let of_copy = unfinished.path().to_owned();
-    drop(unfinished);
+    unfinished.keep();
     copied.map_err(|error| match error {
         TransferError::Database(error) if error.path() == Some(&of_copy) => {
             Failure::of_new_file(target, &of_copy, error)

@@ -83,6 +83,8 @@ impl CheckArguments {
     fn check(&self, path: &Path, manner: Manner) -> Outcome {
         if self.mend {
             let mut tdb = open_to_change(path)?;
+            lock_for_reading(&mut tdb, path)?;
+            tdb.unlock_all();
             let found = tdb.mend().map_err(|error| Failure::of_tdb(path, error))?;
             // What could not be put right is left, with all its faults.
             let report = self.judge(&mut tdb, path, manner)?;

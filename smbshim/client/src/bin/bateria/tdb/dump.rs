@@ -3,7 +3,8 @@
 use crate::failure::{Failure, rescue};
 use crate::standard_output::{with_output, write_json};
 use crate::tdb::Manner;
-use crate::tdb::opening::{Locking, open_to_read};
+use crate::tdb::opening::{Locking, lock_for_reading, open_to_read};
+use crate::tdb::patience::Patience;
 use crate::{Ending, Outcome};
 use bateria_tdb::{Spelling, Tdb, TransferError, write_escaped, write_record};
 use clap::Args;
@@ -54,18 +55,25 @@ impl DumpArguments {
         let mut count = 0;
         with_output(|out| {
             let mut written = Ok(());
+            let patience = Patience::with(&self.file);
             let mut visit = |key: &[u8], data: &[u8]| {
-                written = if manner.json {
-                    write_json(out, &Record::new(key, data, spelling))
-                } else {
-                    write_record(out, key, data, spelling)
-                };
-                count += 1;
-                progress.at(count, None);
+                patience.aside(|| {
+                    written = if manner.json {
+                        write_json(out, &Record::new(key, data, spelling))
+                    } else {
+                        write_record(out, key, data, spelling)
+                    };
+                    count += 1;
+                    progress.at(count, None);
+                });
                 if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             };
-            let outcome =
-                if self.emergency { tdb.rescue(&mut visit) } else { tdb.traverse(&mut visit) };
+            let outcome = if self.emergency {
+                lock_for_reading(&mut tdb, &self.file)?;
+                tdb.rescue(&mut visit)
+            } else {
+                tdb.traverse(&mut visit)
+            };
             written.map_err(Failure::of_output)?;
             let damaged = outcome.as_ref().is_err_and(bateria_tdb::TdbError::is_damage);
             outcome.map_err(|error| {
@@ -78,8 +86,10 @@ impl DumpArguments {
 
     fn dump_one(&self, tdb: &mut Tdb, key: &[u8], manner: Manner) -> Outcome {
         let mut data = Vec::new();
+        let patience = Patience::with(&self.file);
         let found =
             tdb.fetch(key, &mut data).map_err(|error| Failure::of_tdb(&self.file, error))?;
+        drop(patience);
         if !found {
             // As tdbdump: nothing but the exit code, which scripts ask for.
             return Ok(Ending::FaultFound);

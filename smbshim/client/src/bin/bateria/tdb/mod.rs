@@ -7,6 +7,7 @@ mod info;
 mod list;
 mod new_file;
 mod opening;
+mod patience;
 mod repack;
 mod rescue;
 mod restore;

@@ -1,7 +1,8 @@
 //! Opening a database for a command: with locks where that is allowed, without where it is asked for.
 
 use crate::failure::{Failure, quoted};
-use bateria_tdb::{Attempt, LockKind, OpenOptions, Tdb, TdbError, TdbFlags};
+use crate::tdb::patience::Patience;
+use bateria_tdb::{LockKind, OpenOptions, Tdb, TdbError, TdbFlags};
 use rustix::io::Errno;
 use std::path::Path;
 
@@ -26,6 +27,7 @@ pub(crate) fn open_to_read(path: &Path, locking: Locking) -> Result<Tdb, Failure
     if locking == Locking::Lockless {
         return open_read_only(path);
     }
+    let _patience = Patience::with(path);
     match Tdb::open(path, &options()) {
         Ok(tdb) => Ok(tdb),
         Err(error) if forbids_writing(&error) => {
@@ -39,38 +41,14 @@ pub(crate) fn open_to_read(path: &Path, locking: Locking) -> Result<Tdb, Failure
 
 /// Opens for changing what is in the file.
 pub(crate) fn open_to_change(path: &Path) -> Result<Tdb, Failure> {
+    let _patience = Patience::with(path);
     Tdb::open(path, &options()).map_err(|error| Failure::of_open(path, error))
 }
 
-/// Locks everything for reading; says so when somebody is in the way.
+/// Locks everything for reading, on a handle that locks at all.
 pub(crate) fn lock_for_reading(tdb: &mut Tdb, path: &Path) -> Result<(), Failure> {
-    let locked = match tdb.try_lock_all(LockKind::Read) {
-        Ok(Attempt::Locked) => return Ok(()),
-        Ok(Attempt::Busy) => {
-            note_waiting(path);
-            tdb.lock_all(LockKind::Read)
-        }
-        // Blocking, and so able to roll back.
-        Err(TdbError::RecoveryNeeded { .. }) => tdb.lock_all(LockKind::Read),
-        Err(error) => Err(error),
-    };
-    locked.map_err(|error| Failure::of_tdb(path, error))
-}
-
-/// Says so when somebody is in the way of what comes next, which waits for locks by itself.
-pub(crate) fn note_if_locked(tdb: &mut Tdb, path: &Path) {
-    match tdb.try_lock_all(LockKind::Read) {
-        Ok(Attempt::Locked) => tdb.unlock_all(),
-        Ok(Attempt::Busy) => note_waiting(path),
-        Err(_) => {}
-    }
-}
-
-fn note_waiting(path: &Path) {
-    eprintln!(
-        "note: waiting for a process that has locked records of {} (--no-lock does not wait)",
-        path.display()
-    );
+    let _patience = Patience::with(path);
+    tdb.lock_all(LockKind::Read).map_err(|error| Failure::of_tdb(path, error))
 }
 
 fn open_read_only(path: &Path) -> Result<Tdb, Failure> {

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::interrupt::Unfinished;
 use crate::tdb::Manner;
 use crate::tdb::new_file::NewFile;
-use crate::tdb::opening::{Locking, open_to_read};
+use crate::tdb::opening::{Locking, lock_for_reading, open_to_read};
 use crate::{Ending, Outcome, standard_output};
 use bateria_tdb::{HashKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags, salvage};
 use clap::Args;
@@ -74,7 +74,10 @@ impl RescueArguments {
     /// The damaged file, or a copy of it with a new header where its own is of no use.
     fn open(&self, new: &NewFile) -> Result<(Tdb, Option<Unfinished>), Failure> {
         let failure = match open_to_read(&self.file, Locking::from_flag(self.no_lock)) {
-            Ok(tdb) => return Ok((tdb, None)),
+            Ok(mut tdb) => {
+                lock_for_reading(&mut tdb, &self.file)?;
+                return Ok((tdb, None));
+            }
             Err(failure) if failure.leaves_records() => failure,
             Err(failure) => return Err(failure),
         };

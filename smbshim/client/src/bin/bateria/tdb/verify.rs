@@ -4,6 +4,7 @@ use crate::failure::{Failure, rescue};
 use crate::tdb::Manner;
 use crate::tdb::backup::copy;
 use crate::tdb::opening::{Locking, open_to_read};
+use crate::tdb::patience::Patience;
 use crate::{Ending, Outcome, standard_output};
 use bateria_tdb::{Advice, BackupOptions};
 use serde::Serialize;
@@ -51,9 +52,12 @@ fn count(file: &Path, locking: Locking, manner: Manner) -> Result<u64, Failure> 
     let mut tdb = open_to_read(file, locking)?;
     let mut progress = manner.progress(format!("verifying {}", file.display()), "records");
     let mut count = 0;
+    let patience = Patience::with(file);
     tdb.traverse(&mut |_, _| {
-        count += 1;
-        progress.at(count, None);
+        patience.aside(|| {
+            count += 1;
+            progress.at(count, None);
+        });
         ControlFlow::Continue(())
     })
     .map_err(|error| Failure::of_tdb(file, error))?;

@@ -13,6 +13,16 @@ pub(super) enum Trouble {
     Fault(String),
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Commit,
+    /// Commits in two steps. (Cancelling after the first is left out: libtdb then leaves a hole that
+    /// its own check takes for damage, P21.)
+    Prepare,
+    Cancel,
+}
+
 pub(super) type Tried<T> = Result<T, Trouble>;
 
 /// What can be done in a transaction and out of one.
@@ -30,9 +40,8 @@ pub(super) trait Engine: Records {
     fn lock_all(&mut self) -> Tried<()>;
     fn unlock_all(&mut self) -> Tried<()>;
     fn traverse(&mut self, visit: &mut dyn FnMut(&[u8], &[u8])) -> Tried<()>;
-    /// Commits if `body` says so, else cancels; tells whether it has committed.
-    fn transaction(&mut self, body: &mut dyn FnMut(&mut dyn Records) -> Tried<bool>)
-    -> Tried<bool>;
+    /// Ends as `body` says, or cancels if that fails.
+    fn transaction(&mut self, body: &mut dyn FnMut(&mut dyn Records) -> Tried<End>) -> Tried<End>;
     /// Becomes fit for work again after something was refused.
     fn start_afresh(&mut self) -> Tried<()>;
 }
@@ -124,16 +133,16 @@ impl Engine for Ours {
         judge("traverse", seen).map(drop)
     }
 
-    fn transaction(
-        &mut self,
-        body: &mut dyn FnMut(&mut dyn Records) -> Tried<bool>,
-    ) -> Tried<bool> {
+    fn transaction(&mut self, body: &mut dyn FnMut(&mut dyn Records) -> Tried<End>) -> Tried<End> {
         let mut transaction = judge("begin", self.0.begin())?;
-        let commit = body(&mut *transaction)?;
-        if commit {
+        let end = body(&mut *transaction)?;
+        if end == End::Prepare {
+            judge("prepare", transaction.prepare())?;
+        }
+        if end != End::Cancel {
             judge("commit", transaction.commit())?;
         }
-        Ok(commit)
+        Ok(end)
     }
 
     fn start_afresh(&mut self) -> Tried<()> {

@@ -15,6 +15,7 @@ pub(super) enum Operation {
     Traverse,
     LockChain,
     LockAll,
+    Prepare,
     Commit,
     Cancel,
     /// Not done, because a lock would have been a deadlock.
@@ -22,7 +23,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    pub(super) const ALL: [(Self, &'static str); 10] = [
+    pub(super) const ALL: [(Self, &'static str); 11] = [
         (Self::Fetch, "fetch"),
         (Self::Store, "store"),
         (Self::Append, "append"),
@@ -30,6 +31,7 @@ impl Operation {
         (Self::Traverse, "traverse"),
         (Self::LockChain, "lock_chain"),
         (Self::LockAll, "lock_all"),
+        (Self::Prepare, "prepare"),
         (Self::Commit, "commit"),
         (Self::Cancel, "cancel"),
         (Self::Refused, "refused"),
@@ -40,9 +42,9 @@ impl Operation {
 ///
 /// ```text
 /// word  0          steps
-///       1 .. 11    operations
-///      11 .. 17    increments begun, by counter
-///      17 .. 23    increments finished, by counter
+///       1 .. 12    operations
+///      12 .. 18    increments begun, by counter
+///      18 .. 24    increments finished, by counter
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally([u64; WORDS]);
@@ -53,7 +55,7 @@ const OPERATIONS_AT: usize = 1;
 const BEGUN_AT: usize = OPERATIONS_AT + Operation::ALL.len();
 const FINISHED_AT: usize = BEGUN_AT + COUNTERS;
 const WORDS: usize = FINISHED_AT + COUNTERS;
-const _: () = assert!(WORDS == 23);
+const _: () = assert!(WORDS == 24);
 
 impl Tally {
     pub(super) fn steps(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! libtdb as a tortured engine.
 
-use crate::tdb::torture::engine::{Engine, Records, Tried, Trouble};
+use crate::tdb::torture::engine::{End, Engine, Records, Tried, Trouble};
 use bateria_tdb::TdbFlags;
 use bateria_tdb::libtdb::Original;
 use rustix::fs::OFlags;
@@ -95,20 +95,21 @@ impl Engine for Theirs {
         }
     }
 
-    fn transaction(
-        &mut self,
-        body: &mut dyn FnMut(&mut dyn Records) -> Tried<bool>,
-    ) -> Tried<bool> {
+    fn transaction(&mut self, body: &mut dyn FnMut(&mut dyn Records) -> Tried<End>) -> Tried<End> {
         let outcome = self.handle().begin();
         self.judge("begin", outcome)?;
-        let wanted = body(self);
-        if !matches!(wanted, Ok(true)) {
+        let end = body(self);
+        if !matches!(end, Ok(End::Commit | End::Prepare)) {
             self.handle().cancel();
-            return wanted;
+            return end;
+        }
+        if matches!(end, Ok(End::Prepare)) {
+            let outcome = self.handle().prepare();
+            self.judge("prepare", outcome)?;
         }
         let outcome = self.handle().commit();
         self.judge("commit", outcome)?;
-        Ok(true)
+        end
     }
 
     /// A traverse that ends in a deadlock avoided leaves locks behind, with which the handle is of

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::tdb::torture::dice::Dice;
-use crate::tdb::torture::engine::{Engine, Ours, Records, Tried, Trouble};
+use crate::tdb::torture::engine::{End, Engine, Ours, Records, Tried, Trouble};
 use crate::tdb::torture::journal::{COUNTERS, Journal, Operation};
 use crate::tdb::torture::theirs::Theirs;
 use crate::{Ending, Outcome};
@@ -189,7 +189,11 @@ impl Worker {
         let counter = self.dice.below(6) as usize % COUNTERS;
         let changes: Vec<Change> =
             (0..self.dice.below(10)).map(|_| Change::draw(&mut self.dice)).collect();
-        let commit = !self.dice.one_in(5);
+        let end = match self.dice.below(6) {
+            0 => End::Cancel,
+            1 | 2 => End::Prepare,
+            _ => End::Commit,
+        };
         let mut begun = false;
         let journal = &mut self.journal;
         let done = self.engine.transaction(&mut |records| {
@@ -198,19 +202,23 @@ impl Worker {
             begun = true;
             increment(records, counter)?;
             changes.iter().try_for_each(|change| change.apply(records))?;
-            Ok(commit)
+            Ok(end)
         });
         if begun {
             note(match done {
-                Ok(true) => self.journal.finish_increment(counter),
-                Ok(false) | Err(_) => self.journal.take_back_increment(counter),
+                Ok(End::Commit | End::Prepare) => self.journal.finish_increment(counter),
+                Ok(End::Cancel) | Err(_) => self.journal.take_back_increment(counter),
             })?;
         }
-        if done? {
-            self.journal.count(Operation::Commit);
-            changes.iter().for_each(|change| self.journal.count(change.operation));
-        } else {
-            self.journal.count(Operation::Cancel);
+        match done? {
+            End::Cancel => self.journal.count(Operation::Cancel),
+            end => {
+                if end == End::Prepare {
+                    self.journal.count(Operation::Prepare);
+                }
+                self.journal.count(Operation::Commit);
+                changes.iter().for_each(|change| self.journal.count(change.operation));
+            }
         }
         Ok(())
     }
