@@ -59,7 +59,12 @@ impl Chaos {
             }
             9 | 10 if pnn != other => cluster.reset_link(pnn, other),
             11 if pnn != other => cluster.lose_end(pnn, other),
-            12 if pnn != other => cluster.reset_lanes(pnn, other),
+            12 if pnn != other => {
+                cluster.lose_lanes(pnn, other);
+                if cluster.random().chance(50) {
+                    cluster.lose_lanes(other, pnn);
+                }
+            }
             13 => cluster.input(pnn, Input::RecoveryRequested { reason: "chaos" }),
             14 => {
                 let set = *cluster.random().pick(&[NodeFlags::STOPPED, NodeFlags::BANNED]);

@@ -217,14 +217,12 @@ impl SimCluster {
         }
     }
 
-    /// Record frames between the two are lost; both daemons notice.
-    pub fn reset_lanes(&mut self, left: Pnn, right: Pnn) {
-        self.trace.note(self.now, format_args!("lanes {left}-{right} are reset"));
-        self.network.reset_lanes(left, right);
-        for (pnn, peer) in [(left, right), (right, left)] {
-            let delay_us = self.network.latency();
-            self.later(delay_us, pnn, Happening::Input(Input::LanesReset { peer }));
-        }
+    /// Record frames from one node to another are lost; their sender notices.
+    pub fn lose_lanes(&mut self, from: Pnn, to: Pnn) {
+        self.trace.note(self.now, format_args!("lanes from {from} to {to} are lost"));
+        self.network.lose_lanes(from, to);
+        let delay_us = self.network.latency();
+        self.later(delay_us, from, Happening::Input(Input::LanesReset { peer: to }));
     }
 
     /// One end forgets the link and tells nobody.

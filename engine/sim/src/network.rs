@@ -55,7 +55,7 @@ pub struct Network {
     held: BTreeMap<Stream, VecDeque<Packet>>,
     /// Nothing on a stream overtakes what was sent before.
     last_arrival: BTreeMap<Stream, Micros>,
-    /// How often the record lanes of a pair were reset.
+    /// How often the record lanes from one node to another were lost.
     lanes_epochs: BTreeMap<(Pnn, Pnn), u64>,
 }
 
@@ -121,9 +121,9 @@ impl Network {
         Some((self.arrival(now, &packet), packet))
     }
 
-    /// Record frames between the two that are on their way are lost.
-    pub fn reset_lanes(&mut self, left: Pnn, right: Pnn) {
-        *self.lanes_epochs.entry((left.min(right), left.max(right))).or_default() += 1;
+    /// Record frames that are on their way are lost.
+    pub fn lose_lanes(&mut self, from: Pnn, to: Pnn) {
+        *self.lanes_epochs.entry((from, to)).or_default() += 1;
     }
 
     /// A packet reaches its end: to be read there, held back, or nobody's.
@@ -183,8 +183,8 @@ impl Network {
         *last
     }
 
-    fn lanes_epoch(&self, left: Pnn, right: Pnn) -> u64 {
-        self.lanes_epochs.get(&(left.min(right), left.max(right))).copied().unwrap_or(0)
+    fn lanes_epoch(&self, from: Pnn, to: Pnn) -> u64 {
+        self.lanes_epochs.get(&(from, to)).copied().unwrap_or(0)
     }
 }
 

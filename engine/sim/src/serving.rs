@@ -110,10 +110,13 @@ impl SimCluster {
         self.steps_count += 1;
         let stored = work.files.take_stored();
         let grows = work.files.rsns_grow();
+        let queued = shard.records.queued_count();
         let rebuilt = outgoing.rebuilt;
         self.send_records(pnn, lane, generation, outgoing);
         self.set_shard_alarm(pnn, lane);
         self.expect(rules::GROWS, grows);
+        let bounded = rules::queues_are_bounded(self, pnn, queued);
+        self.expect(rules::BOUNDED, bounded);
         for key in stored {
             let outcome = rules::one_owner(self, key);
             self.expect(rules::ONE_OWNER, outcome);

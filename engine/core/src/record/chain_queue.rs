@@ -46,6 +46,10 @@ impl ChainQueue {
         self.busy.get(&chain).is_some_and(|parked| !parked.keys.is_empty())
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.busy.values().map(|parked| parked.keys.len()).sum()
+    }
+
     pub(crate) fn chains(&self) -> impl Iterator<Item = u32> {
         self.busy.keys().copied()
     }

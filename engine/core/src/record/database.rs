@@ -234,6 +234,12 @@ impl Database {
         self.tenures.iter().filter(|(_, tenure)| tenure.is_unsettled()).count()
     }
 
+    pub(crate) fn queued_count(&self) -> usize {
+        let waiters = self.tenures.iter().map(|(_, tenure)| tenure.waiters.len());
+        let held = self.rebuild.as_ref().map_or(0, Rebuild::held_count);
+        waiters.sum::<usize>() + self.idle_stays.len() + self.chains.len() + held
+    }
+
     /// Works on a key whose chain is locked.
     fn serve<S: RecordStore, E: Effects>(
         &mut self,

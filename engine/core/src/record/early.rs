@@ -53,6 +53,10 @@ impl EarlyFrames {
         self.keep(EarlyFrame { from, db, content })
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     /// Those about databases for which `ready` says so, in their order.
     pub(crate) fn take(&mut self, ready: impl Fn(DbId) -> bool) -> Vec<EarlyFrame> {
         let taken: Vec<_> = self.frames.extract_if(.., |frame| ready(frame.db)).collect();

@@ -111,6 +111,10 @@ impl Rebuild {
         self.wants.push(HeldWant { from, key: key.to_owned(), only_read });
     }
 
+    pub(crate) fn held_count(&self) -> usize {
+        self.wants.len()
+    }
+
     /// Whether all members have reported, busy chains excepted.
     pub(crate) fn all_ended(&self) -> bool {
         self.reporters.iter().all(Reporter::has_ended)

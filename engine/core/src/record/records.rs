@@ -224,6 +224,13 @@ impl Records {
         self.databases.values().map(Database::unsettled_count).sum()
     }
 
+    /// Everything that waits somewhere in this machine.
+    #[must_use]
+    pub fn queued_count(&self) -> usize {
+        let databases = self.databases.values().map(Database::queued_count).sum::<usize>();
+        databases + self.deadlines.len() + self.early.len()
+    }
+
     fn admits(&self, generation: Generation, db: DbId) -> bool {
         let open = self.phase == Phase::Open && generation == self.generation;
         open && self.databases.contains_key(&db)

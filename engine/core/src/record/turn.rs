@@ -85,6 +85,10 @@ impl Deadlines {
         self.heap.push(core::cmp::Reverse(Deadline { at_us, order: self.count, db, hash, key }));
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(crate) fn next_us(&self) -> Option<u64> {
         self.heap.peek().map(|deadline| deadline.0.at_us)
     }

@@ -14,6 +14,9 @@ pub const KEPT: &str = "Theorem L: what a surviving node wrote is kept, what was
 pub const ABSENT: &str = "nobody who asks for a record that is there hears that there is none";
 pub const GONE: &str = "a deleted record leaves no copy in the end";
 pub const SETTLED: &str = "when clients rest, nobody waits for a frame";
+pub const BOUNDED: &str = "queues are bounded by clients, nodes and keys";
+/// Times that one key is to be looked at again: it may come and go every few microseconds.
+const NOTES_MAX: usize = 100;
 pub const VISIBLE: &str = "I7: a client that was answered finds the record here";
 pub const ANSWERED: &str = "every call is answered once the cluster is whole";
 
@@ -77,6 +80,19 @@ pub fn answered(cluster: &SimCluster, limit_us: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A shard's queues hold what clients and nodes can have asked for, and no more: each client waits
+/// once, each node wants a key once, and a key that came or is to go soon is noted a few times.
+///
+/// # Errors
+/// What is queued.
+pub fn queues_are_bounded(cluster: &SimCluster, pnn: Pnn, queued: usize) -> Result<(), String> {
+    let scenario = &cluster.scenario;
+    let clients = cluster.hosts[&pnn].process.iter().map(|process| process.work.clients.len());
+    let keys = scenario.keys_count as usize;
+    let limit = clients.sum::<usize>() + keys * (2 * scenario.nodes_count as usize + NOTES_MAX);
+    if queued <= limit { Ok(()) } else { Err(format!("node {pnn}: {queued} of {limit}")) }
 }
 
 /// All machines are at rest, and tombstones are gone.
