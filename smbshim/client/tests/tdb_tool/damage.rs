@@ -3,6 +3,7 @@
 use crate::databases::{KINDS, RECORDS, break_heads, make, overwrite, records};
 use crate::program::{Directory, original, tdb};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn a_rescued_file_has_every_record_and_the_kind_of_the_damaged_one() {
@@ -63,6 +64,54 @@ fn a_file_without_a_usable_header_is_rescued_too() {
         }
     }
     assert_eq!(directory.names().len(), KINDS.len() * 6);
+}
+
+/// A file in which libtdb was killed between preparing and committing; golden files lack the empty
+/// space at their ends.
+fn prepared(file: &Path) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../engine/tdb/tests/golden/prepared-856064.tdb");
+    std::fs::copy(golden, file).unwrap();
+    std::fs::File::options().write(true).open(file).unwrap().set_len(856_064).unwrap();
+}
+
+#[test]
+fn an_interrupted_commit_is_rolled_back_only_by_who_locks() {
+    let directory = Directory::new("prepared");
+    let file = directory.file("a.tdb");
+    prepared(&file);
+    let bytes = std::fs::read(&file).unwrap();
+    for command in [&["check", "-l"][..], &["dump", "-l"], &["info", "-l"], &["list"]] {
+        let done = crate::program::run(crate::program::bateria().args(command), &[&file]);
+        assert_eq!(done.code, Some(2), "{command:?}");
+        assert!(done.err.contains("an interrupted commit must be rolled back"), "{}", done.err);
+        assert!(done.err.contains("next: bateria tdb check "), "{}", done.err);
+    }
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    let theirs = directory.file("theirs.tdb");
+    std::fs::copy(&file, &theirs).unwrap();
+    assert_eq!(tdb(&[&"check", &file]).code, Some(0));
+    // libtdb rolls back when it opens.
+    original("tdbtool", &[&theirs, &"check"]);
+    assert_eq!(records(&file), records(&theirs));
+}
+
+#[test]
+fn a_damaged_rollback_image_is_a_verdict_and_no_obstacle_to_a_rescue() {
+    let directory = Directory::new("prepared-damaged");
+    let [file, new] = ["a.tdb", "new.tdb"].map(|name| directory.file(name));
+    prepared(&file);
+    let bytes = std::fs::read(&file).unwrap();
+    let area = u32::from_le_bytes(bytes[44..48].try_into().unwrap());
+    overwrite(&file, u64::from(area) + 12, &[0xFF; 4]);
+    let done = tdb(&[&"check", &file]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    let told = format!("  offset 0x{area:08x}: the rollback image is longer than its area\n");
+    assert!(done.out.contains(&told), "{}", done.out);
+    assert!(done.out.contains("next: bateria tdb rescue "), "{}", done.out);
+    let done = tdb(&[&"rescue", &file, &new]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(!records(&new).is_empty());
 }
 
 #[test]

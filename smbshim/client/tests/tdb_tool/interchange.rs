@@ -2,7 +2,7 @@
 
 use crate::databases::{KINDS, RECORDS, break_heads, make, records};
 use crate::program::{Directory, bateria, feed, original, tdb};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn dumps_are_those_of_tdbdump() {
@@ -169,7 +169,8 @@ fn two_backups_at_once_do_not_spoil_each_other() {
     std::fs::write(directory.file("a.tdb.bak.tmp"), vec![7; 100_000]).unwrap();
     for _ in 0..3 {
         let _ = std::fs::remove_file(directory.file("a.tdb.bak"));
-        let spawn = || bateria().args(["backup", "-l"]).arg(&file).spawn().unwrap();
+        let spawn =
+            || bateria().args(["backup", "-l"]).arg(&file).stderr(Stdio::null()).spawn().unwrap();
         let mut backups = [spawn(), spawn(), spawn()];
         let codes = backups.each_mut().map(|backup| backup.wait().unwrap().code());
         assert!(codes.contains(&Some(0)), "{codes:?}");

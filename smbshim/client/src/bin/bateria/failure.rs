@@ -20,7 +20,7 @@ pub(crate) struct Failure {
     offset: Option<u32>,
     /// The rule that was broken.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<String>,
+    rule: Option<&'static str>,
     /// A command, or a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_step: Option<String>,
@@ -100,7 +100,7 @@ impl Failure {
             message: error.to_string(),
             file: Some(path.to_owned()),
             offset,
-            rule: rule.map(str::to_owned),
+            rule,
             next_step: step,
             kind: Kind::Work,
             refused,
@@ -158,9 +158,14 @@ impl Failure {
         self
     }
 
+    /// Where the file is damaged and by which rule, if that is why it cannot be opened.
+    pub(crate) fn damage(&self) -> Option<(u32, &'static str)> {
+        self.offset.zip(self.rule).filter(|_| self.kind == Kind::Work)
+    }
+
     /// The file can be read, but not opened: it may still have records in it.
     pub(crate) fn leaves_records(&self) -> bool {
-        self.refused.is_some() || (self.kind == Kind::Work && self.offset.is_some())
+        self.refused.is_some() || self.damage().is_some()
     }
 
     /// The `errno` with which the content of a file was refused.

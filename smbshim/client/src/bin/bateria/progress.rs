@@ -61,17 +61,18 @@ impl Progress {
                 if now - self.begin < BAR_DELAY {
                     return;
                 }
-                if self.shown.is_none() {
-                    self.shown = Some(now);
-                    bar.set_draw_target(ProgressDrawTarget::stderr());
-                    bar.set_style(style(total.is_some()));
-                    bar.set_message(self.what.clone());
-                    bar.set_prefix(self.unit);
-                }
                 if let Some(total) = total {
                     bar.set_length(total);
                 }
                 bar.set_position(done);
+                if self.shown.is_none() {
+                    self.shown = Some(now);
+                    bar.set_style(style(total.is_some()));
+                    bar.set_message(self.what.clone());
+                    bar.set_prefix(self.unit);
+                    // Last: what is drawn first is complete.
+                    bar.set_draw_target(ProgressDrawTarget::stderr());
+                }
             }
         }
     }
@@ -89,7 +90,7 @@ fn style(bounded: bool) -> ProgressStyle {
     let template = if bounded {
         "{msg} [{bar:30}] {human_pos}/{human_len} {prefix}, {eta} left"
     } else {
-        "{msg} {spinner} {human_pos} {prefix}, {per_sec}"
+        "{msg} {spinner} {human_pos} {prefix} in {elapsed}"
     };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

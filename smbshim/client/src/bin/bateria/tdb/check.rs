@@ -96,7 +96,10 @@ impl CheckArguments {
             Err(failure) if contradicts_itself(path, &failure) => {
                 one_fault(0, "the header is damaged, or does not fit the file")
             }
-            Err(failure) => return Err(failure),
+            Err(failure) => match failure.damage() {
+                Some((offset, rule)) => one_fault(offset, rule),
+                None => return Err(failure),
+            },
         };
         print(path, &report, false, manner)
     }
