@@ -184,7 +184,7 @@ impl Plan {
         flags
     }
 
-    /// Time by which everybody has ended.
+    /// How long, where that is the limit.
     fn duration(&self) -> Option<Duration> {
         match self.limit {
             Limit::Seconds(seconds) => Some(Duration::from_secs(seconds)),
@@ -197,8 +197,9 @@ fn refuse_existing(file: &Path) -> Result<(), Failure> {
     if file.symlink_metadata().is_err() {
         return Ok(());
     }
-    Err(Failure::of_file(file, &"is there already, and torture would destroy it").blame_request())
-        .map_err(|failure| failure.next_step("name a file that does not exist, or a directory"))
+    Err(Failure::of_file(file, &"is there already, and torture would destroy it")
+        .blame_request()
+        .next_step("name a file that does not exist, or a directory"))
 }
 
 fn drawn_seed() -> u64 {
