@@ -154,8 +154,8 @@ pub struct Prepared {
     pub rebuilt: u32,
     /// Highest generation whose rebuild it began.
     pub entered: u32,
-    /// Highest generation that it prepared for as a member before this one.
-    pub prepared_before: u32,
+    /// Whose data counted in that one.
+    pub entered_with: Vec<u32>,
     pub databases: Vec<DatabaseEntry>,
 }
 
@@ -237,7 +237,7 @@ impl ControlHead {
                 committed: prepared.committed.to_native(),
                 rebuilt: prepared.rebuilt.to_native(),
                 entered: prepared.entered.to_native(),
-                prepared_before: prepared.prepared_before.to_native(),
+                entered_with: nodes(&prepared.entered_with)?,
                 databases: databases(&prepared.databases)?,
             }),
             ArchivedControlHead::Rebuild(rebuild) => Self::Rebuild(Rebuild {
@@ -404,7 +404,7 @@ mod tests {
                 committed: 1,
                 rebuilt: 8193,
                 entered: 8194,
-                prepared_before: 8195,
+                entered_with: vec![0, 2],
                 databases: databases.clone(),
             }),
             ControlHead::Rebuild(Rebuild {

@@ -69,7 +69,7 @@ pub enum FrameFault {
 }
 
 pub const MAGIC: [u8; 4] = *b"btr1";
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 pub const HEADER_SIZE_BYTES: usize = 32;
 pub const FRAME_ALIGN_BYTES: usize = 16;
 /// Larger than any record, so that what a client could store can also travel.

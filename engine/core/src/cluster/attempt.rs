@@ -192,13 +192,16 @@ impl Cluster {
         let generation = attempt.generation;
         let newest = attempt.prepared.values().map(|answer| Generation(answer.committed)).max();
         let newest = newest.filter(|newest| newest.is_valid());
-        let entered = attempt.prepared.values().map(|answer| answer.entered).max().unwrap_or(0);
-        let counts = |answer: &Prepared| {
+        let latest = attempt.prepared.values().max_by_key(|answer| answer.entered);
+        let given_up =
+            latest.filter(|latest| newest.is_some_and(|n| Generation(latest.entered) > n));
+        let counts = |pnn: &Pnn, answer: &Prepared| {
             newest.is_some_and(|newest| Generation(answer.rebuilt) >= newest)
-                && answer.prepared_before >= entered
+                && given_up.is_none_or(|given_up| given_up.entered_with.contains(&pnn.0))
         };
+        let answers = attempt.prepared.iter();
         let contributors: Vec<Pnn> =
-            attempt.prepared.iter().filter(|(_, a)| counts(a)).map(|(pnn, _)| *pnn).collect();
+            answers.filter(|(pnn, answer)| counts(pnn, answer)).map(|(pnn, _)| *pnn).collect();
         let lists: Vec<_> =
             attempt.prepared.values_mut().map(|a| core::mem::take(&mut a.databases)).collect();
         let databases = self.union_of(lists);
@@ -375,6 +378,30 @@ mod tests {
         let generation = world.generation(leader);
         world.heal();
         world.ms_until(500, |w| (0..3).all(|pnn| w.generation(Pnn(pnn)) > generation));
+    }
+
+    #[test]
+    fn without_quorum_a_node_that_others_went_on_without_gives_way_however_often_joining_fails() {
+        let mut world = World::running(3, Quorum::None);
+        let leader = world.leader(Pnn(0)).unwrap();
+        let alone = Pnn((leader.0 + 1) % 3);
+        let other = Pnn((leader.0 + 2) % 3);
+        world.cut(&[alone.0], &[leader.0, other.0]);
+        // The others begin to give its records new owners, and do not finish.
+        world.ms_until(2_000, |w| last_order(w, other).prospect.members.len() == 2);
+        let generation = last_order(&world, other).prospect.generation;
+        world.heal();
+        let joins = |w: &World| {
+            w.effects.iter().any(|(_, pnn, effect)| match effect {
+                Effect::Quiesce(prospect) => *pnn == alone && prospect.generation > generation,
+                _ => false,
+            })
+        };
+        world.ms_until(2_000, joins);
+        world.reset_link(leader, alone);
+        world.ms_until(2_000, |w| (0..3).all(|pnn| w.generation(Pnn(pnn)) > generation));
+        assert_eq!((world.members(leader).len(), world.fences_of(alone)), (3, 1));
+        assert!(!last_order(&world, leader).contributors.contains(&alone));
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Cluster {
         self.member.committed = Prospect::none();
         self.member.rebuilt = Generation::INVALID;
         self.member.entered = Generation::INVALID;
-        self.member.prepared = (Generation::INVALID, Generation::INVALID);
+        self.member.entered_with.clear();
         self.member.stage = Stage::Outside;
         self.member.want = Want::Nothing;
         self.member.rosters.clear();

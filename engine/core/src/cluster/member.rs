@@ -15,9 +15,9 @@
 //!
 //! - rebuilt the newest generation that any member saw in force: others hold what was deleted
 //!   since; and
-//! - prepared for the newest generation that any member began to rebuild: others may own what was
-//!   adopted by another node there. With a quorum those are fenced; without, this rule alone
-//!   keeps them out.
+//! - counted in the newest generation that any member began to rebuild, unless that came into
+//!   force: others may own what was adopted by another node there. With a quorum those are fenced;
+//!   without, this rule alone keeps them out.
 
 use crate::cluster::roster::Roster;
 use crate::cluster::{
@@ -48,8 +48,8 @@ pub(super) struct Membership {
     pub(super) rebuilt: Generation,
     /// Highest generation whose rebuild began here.
     pub(super) entered: Generation,
-    /// The latest generation prepared for as a member, and the one before.
-    pub(super) prepared: (Generation, Generation),
+    /// Whose data counted in that one.
+    pub(super) entered_with: Vec<Pnn>,
     pub(super) want: Want,
     gone: Roster,
     databases: Vec<DatabaseEntry>,
@@ -80,7 +80,7 @@ impl Membership {
             ended: BTreeSet::new(),
             rebuilt: Generation::INVALID,
             entered: Generation::INVALID,
-            prepared: (Generation::INVALID, Generation::INVALID),
+            entered_with: Vec::new(),
             want: Want::Nothing,
             gone: Vec::new(),
             databases: Vec::new(),
@@ -120,7 +120,6 @@ impl Cluster {
         self.member.owes_promise = !takes_part;
         if takes_part {
             self.member.stage = Stage::Quiescing;
-            self.member.prepared = (generation, self.member.prepared.0);
             self.recovery_started_at = Some(self.now);
             self.out.push(Effect::Quiesce(self.member.promised.clone()));
         } else {
@@ -163,7 +162,7 @@ impl Cluster {
             committed: self.member.committed.generation.0,
             rebuilt: self.member.rebuilt.0,
             entered: self.member.entered.0,
-            prepared_before: self.member.prepared.1.0,
+            entered_with: pnns::to_wire(&self.member.entered_with),
             databases,
         });
         self.answer_leader(head);
@@ -187,6 +186,7 @@ impl Cluster {
         }
         self.member.stage = Stage::Rebuilding;
         self.member.entered = generation;
+        self.member.entered_with.clone_from(&contributors);
         self.out.push(Effect::Rebuild(RebuildOrder {
             prospect: self.member.promised.clone(),
             contributors,
