@@ -5,7 +5,7 @@ use crate::error::TdbError;
 use crate::lock_table::{AllHeld, List};
 use crate::mutex_area::{Mutex, State};
 use crate::range_lock::{self, ALL_RECORDS, Attempt, LockKind, Range, Wait};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Tdb {
     /// Locks all chains and all records, for as long as that takes. Locks of one kind nest.
@@ -161,32 +161,20 @@ impl Tdb {
     /// waits for a chain that we hold, and nobody would detect that deadlock (P37). So when the
     /// zone is busy, everything is given back for a moment.
     fn acquire_all(&mut self, kind: LockKind, wait: Wait) -> Result<Attempt, TdbError> {
+        if self.mutexes().is_some() {
+            return self.acquire_mutexes(kind, wait);
+        }
         let mut pause = PAUSE_MIN;
         loop {
-            let chains = if self.mutexes().is_some() {
-                self.acquire_mutexes(kind, wait)?
-            } else {
-                match self.acquire_gradually(self.chain_range(), kind, wait) {
-                    Ok(attempt) => attempt,
-                    Err(error) => {
-                        self.release_range(ALL_RECORDS);
-                        return Err(error);
-                    }
-                }
+            let outcome = match self.acquire_gradually(self.chain_range(), kind, wait) {
+                Ok(Attempt::Locked) => self.fcntl(self.record_zone(), kind, Wait::Try),
+                outcome => outcome,
             };
-            if chains == Attempt::Busy {
-                return Ok(Attempt::Busy);
+            if !matches!(outcome, Ok(Attempt::Locked)) {
+                self.release_range(ALL_RECORDS);
             }
-            match self.fcntl(self.record_zone(), kind, Wait::Try) {
-                Ok(Attempt::Locked) => return Ok(Attempt::Locked),
-                Ok(Attempt::Busy) => self.release_all(),
-                Err(error) => {
-                    self.release_all();
-                    return Err(error);
-                }
-            }
-            if wait == Wait::Try {
-                return Ok(Attempt::Busy);
+            if wait == Wait::Try || !matches!(outcome, Ok(Attempt::Busy)) {
+                return outcome;
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
@@ -217,29 +205,55 @@ impl Tdb {
     }
 
     /// The protocol of tdb §7.5: announce, then wait until every present chain holder is through.
+    /// But the zone comes first: whoever is turned away by the announcement, and sleeps on the
+    /// mutex of the whole database then, has no record. Otherwise a commit that gets this mutex
+    /// before the sleeper does would wait for a record whose holder waits for the commit (P45).
     fn acquire_mutexes(&self, kind: LockKind, wait: Wait) -> Result<Attempt, TdbError> {
         let mutexes = self.mutexes().expect("called for files with mutexes");
         let error = |errno| self.mutex_error(ALL_RECORDS.start, errno);
-        if mutexes.lock(Mutex::AllRecords, wait).map_err(error)? == Attempt::Busy {
-            return Ok(Attempt::Busy);
-        }
-        mutexes.set_state(State::Locked(kind));
-        let swept = self.sweep_chains(wait);
-        if !matches!(swept, Ok(Attempt::Locked)) {
-            mutexes.set_state(State::Free);
+        let mut patience = if wait == Wait::Try { Duration::ZERO } else { PATIENCE_MIN };
+        let mut pause = PAUSE_MIN;
+        loop {
+            if mutexes.lock(Mutex::AllRecords, wait).map_err(error)? == Attempt::Busy {
+                return Ok(Attempt::Busy);
+            }
+            let mut outcome = self.fcntl(self.record_zone(), kind, Wait::Try);
+            if let Ok(Attempt::Locked) = outcome {
+                mutexes.set_state(State::Locked(kind));
+                outcome = self.sweep_chains(patience);
+                if let Ok(Attempt::Locked) = outcome {
+                    return outcome;
+                }
+                mutexes.set_state(State::Free);
+                self.release_range(self.record_zone());
+                patience = (patience * 2).min(PATIENCE_MAX);
+            }
             mutexes.unlock(Mutex::AllRecords).map_err(error)?;
+            if wait == Wait::Try || outcome.is_err() {
+                return outcome;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        swept
     }
 
-    fn sweep_chains(&self, wait: Wait) -> Result<Attempt, TdbError> {
+    /// Waits until every chain has been free once, for as long as `patience` lasts. No new holders
+    /// come meanwhile, but one of the present ones may be waiting for a record in the zone that
+    /// we hold, so this must come to an end.
+    fn sweep_chains(&self, patience: Duration) -> Result<Attempt, TdbError> {
         let mutexes = self.mutexes().expect("called for files with mutexes");
+        let start = Instant::now();
         let mut from = 0;
         while let Some(chain) = mutexes.first_held(from) {
             let list = List::Chain(crate::database::Chain(chain));
             let error = |errno| self.mutex_error(list.byte(), errno);
-            if mutexes.lock(list.mutex(), wait).map_err(error)? == Attempt::Busy {
-                return Ok(Attempt::Busy);
+            let mut pause = SWEEP_PAUSE_MIN;
+            while mutexes.lock(list.mutex(), Wait::Try).map_err(error)? == Attempt::Busy {
+                if start.elapsed() >= patience {
+                    return Ok(Attempt::Busy);
+                }
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(SWEEP_PAUSE_MAX);
             }
             mutexes.unlock(list.mutex()).map_err(error)?;
             from = chain + 1;
@@ -266,22 +280,22 @@ impl Tdb {
         Range { start: ALL_RECORDS.start, size: 4 * self.hash_size }
     }
 
-    /// The zone comes first here and chains are only tried: whoever waits for this transaction on
-    /// the mutex of the whole database then holds no record, and whoever holds a chain while it
-    /// waits for a record is let through (P37).
+    /// The zone comes first here too, and whoever holds a chain while it waits for a record is let
+    /// through before long (P37).
     fn upgrade_mutexes(&mut self) -> Result<(), TdbError> {
         let zone = self.record_zone();
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut patience) = (PAUSE_MIN, PATIENCE_MIN);
         loop {
             if self.fcntl(zone, LockKind::Write, Wait::Try)? == Attempt::Locked {
                 let mutexes = self.mutexes().expect("called for files with mutexes");
                 mutexes.set_state(State::Locked(LockKind::Write));
-                match self.sweep_chains(Wait::Try) {
+                match self.sweep_chains(patience) {
                     Ok(Attempt::Locked) => return Ok(()),
                     outcome => {
                         mutexes.set_state(State::Locked(LockKind::Read));
                         let _ = self.fcntl(zone, LockKind::Read, Wait::Block)?;
                         let _ = outcome?;
+                        patience = (patience * 2).min(PATIENCE_MAX);
                     }
                 }
             }
@@ -293,3 +307,8 @@ impl Tdb {
 
 const PAUSE_MIN: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(10);
+/// Doubles with each attempt, so that many holders who come and go cannot starve a request (P31).
+const PATIENCE_MIN: Duration = Duration::from_millis(5);
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+const SWEEP_PAUSE_MIN: Duration = Duration::from_micros(20);
+const SWEEP_PAUSE_MAX: Duration = Duration::from_millis(1);

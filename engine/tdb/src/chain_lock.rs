@@ -83,9 +83,7 @@ impl Tdb {
         kind: LockKind,
         wait: Wait,
     ) -> Result<Attempt, TdbError> {
-        if kind == LockKind::Write {
-            self.check_writable()?;
-        }
+        // As in libtdb, a read-only handle, which takes no locks, "gets" all of them.
         if self.lockless() {
             return Ok(Attempt::Locked);
         }

@@ -74,8 +74,7 @@ impl Tdb {
             _ => return Err(self.corrupt(offset, "the free list holds what is not free")),
         }
         if record.next != 0 {
-            self.ensure(record.next, u64::from(RECORD_HEADER_SIZE))
-                .map_err(|_| self.corrupt(offset, "next free record lies outside the file"))?;
+            self.ensure(record.next, u64::from(RECORD_HEADER_SIZE))?;
         }
         Ok(record)
     }

@@ -63,9 +63,17 @@ impl Tdb {
     /// afterwards.
     pub(crate) fn roll_back(&mut self) -> Result<Option<(u32, u32)>, TdbError> {
         self.area.reload()?;
-        let Some((start, record)) = self.recovery_area()? else { return Ok(None) };
+        let start = self.read_u32(RECOVERY_START)?;
+        if start == 0 {
+            return Ok(None);
+        }
+        // Whatever the header points to: only an armed image is something to act on.
+        let record = self.read_record(start)?;
         if record.kind() != Kind::RecoveryArmed {
             return Ok(None);
+        }
+        if start < self.data_start() {
+            return Err(self.corrupt(RECOVERY_START, "the recovery area lies in the header"));
         }
         if self.read_only {
             return Err(self.corrupt(start, "an interrupted commit must be rolled back"));

@@ -117,8 +117,7 @@ impl Tdb {
             _ => return Err(self.corrupt(offset, "key and data are longer than their record")),
         }
         if record.next != 0 {
-            self.ensure(record.next, u64::from(RECORD_HEADER_SIZE))
-                .map_err(|_| self.corrupt(offset, "next record lies outside the file"))?;
+            self.ensure(record.next, u64::from(RECORD_HEADER_SIZE))?;
         }
         Ok(record)
     }

@@ -4,7 +4,7 @@ use bateria_tdb::libtdb::Original;
 use bateria_tdb::{Attempt, ChainWait, LockKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The operation failed in a way that its caller tolerates (a deadlock was avoided).
 #[derive(Debug)]
@@ -34,7 +34,12 @@ pub(crate) struct Ours {
 }
 
 #[derive(Debug)]
-pub(crate) struct Theirs(Original);
+pub(crate) struct Theirs {
+    /// `None` only while it is opened again.
+    tdb: Option<Original>,
+    path: PathBuf,
+    flags: u32,
+}
 
 impl Ours {
     pub(crate) fn open(path: &Path, flags: u32, patient: bool) -> Self {
@@ -190,14 +195,27 @@ impl Engine for Ours {
 
 impl Theirs {
     pub(crate) fn open(path: &Path, flags: u32) -> Self {
-        Self(Original::open(path, 0, flags, libc::O_RDWR).expect("the file opens"))
+        let mut theirs = Self { tdb: None, path: path.to_owned(), flags };
+        theirs.open_again();
+        theirs
+    }
+
+    /// Closed first: libtdb opens no file twice in one process, and closing drops all locks.
+    fn open_again(&mut self) {
+        self.tdb = None;
+        let opened = Original::open(&self.path, 0, self.flags, libc::O_RDWR);
+        self.tdb = Some(opened.expect("the file opens"));
+    }
+
+    fn tdb(&mut self) -> &mut Original {
+        self.tdb.as_mut().expect("opened by `open`")
     }
 
     fn judge(&mut self, outcome: i32) -> Result<(), Refused> {
         if outcome == 0 {
             return Ok(());
         }
-        match self.0.error() {
+        match self.tdb().error() {
             // LOCK, NOEXIST (of a delete)
             3 | 8 => Err(Refused),
             code => panic!("libtdb reports {code}"),
@@ -207,63 +225,69 @@ impl Theirs {
 
 impl Engine for Theirs {
     fn lock(&mut self, key: &[u8]) -> Result<(), Refused> {
-        let outcome = self.0.chainlock(key);
+        let outcome = self.tdb().chainlock(key);
         self.judge(outcome)
     }
 
     fn unlock(&mut self, key: &[u8]) {
-        assert_eq!(self.0.chainunlock(key), 0, "the lock was still held");
+        assert_eq!(self.tdb().chainunlock(key), 0, "the lock was still held");
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
-        let value = self.0.fetch(key);
-        if value.is_none() && self.0.error() != 8 {
+        let value = self.tdb().fetch(key);
+        if value.is_none() && self.tdb().error() != 8 {
             return Err(Refused);
         }
         Ok(value)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
-        let outcome = self.0.store(key, value, 1);
+        let outcome = self.tdb().store(key, value, 1);
         self.judge(outcome)
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), Refused> {
-        let outcome = self.0.delete(key);
+        let outcome = self.tdb().delete(key);
         self.judge(outcome)
     }
 
     fn traverse(&mut self) -> Result<usize, Refused> {
-        Ok(self.0.traverse().len())
+        if let Ok(count) = usize::try_from(self.tdb().traverse_count()) {
+            return Ok(count);
+        }
+        // It keeps the lock of the record where it failed for as long as the file is open, and who
+        // then wants everything waits for ever (P44).
+        self.open_again();
+        Err(Refused)
     }
 
     fn lock_all(&mut self) -> Result<(), Refused> {
-        let outcome = self.0.lockall();
+        let outcome = self.tdb().lockall();
         self.judge(outcome)
     }
 
     fn unlock_all(&mut self) {
-        assert_eq!(self.0.unlockall(), 0);
+        assert_eq!(self.tdb().unlockall(), 0);
     }
 
     fn transaction(
         &mut self,
         body: &mut dyn FnMut(&mut dyn Engine) -> Result<bool, Refused>,
     ) -> Result<bool, Refused> {
-        let outcome = self.0.begin();
+        let outcome = self.tdb().begin();
         self.judge(outcome)?;
         match body(self) {
             Ok(true) => {
-                let outcome = self.0.commit();
+                let outcome = self.tdb().commit();
                 self.judge(outcome)?;
                 Ok(true)
             }
             Ok(false) => {
-                self.0.cancel();
+                self.tdb().cancel();
                 Ok(false)
             }
             Err(refused) => {
-                self.0.cancel();
+                self.tdb().cancel();
                 Err(refused)
             }
         }

@@ -1,7 +1,8 @@
 //! Our engine and libtdb in several processes on one file, some of them killed.
 //!
 //! `cargo test --test live_sharing` runs each scenario for a moment; with
-//! `BATERIA_LIVE_SHARING_SECONDS=120` for as long as that says.
+//! `BATERIA_LIVE_SHARING_SECONDS=120` for as long as that says. Afterwards no update is lost, and
+//! our check, libtdb's and `tdbtool check` find the file clean.
 
 mod control;
 mod engine;
@@ -13,7 +14,7 @@ use bateria_tdb::libtdb::Original;
 use bateria_tdb::{Advice, OpenOptions, StoreMode, Tdb, TdbFlags};
 use control::{COUNTERS, Control, SLOTS};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use worker::{Dice, Mix, Worker, counter_key};
 
@@ -103,6 +104,37 @@ const SCENARIOS: &[Scenario] = &[
         flags: 0x1C41,
         hash_size: 7,
         workers: &[("ours", SAFE), ("patient", SAFE), ("theirs", SAFE), ("theirs", SAFE)],
+        kill: true,
+    },
+    Scenario {
+        name: "fcntl_killed_in_everything",
+        flags: 0x0C41,
+        hash_size: 7,
+        workers: &[("ours", ALL), ("patient", ALL), ("theirs", ALL), ("theirs", ALL)],
+        kill: true,
+    },
+    Scenario {
+        name: "mutex_killed_in_everything",
+        flags: 0x1C41,
+        hash_size: 7,
+        workers: &[
+            ("ours", ALL),
+            ("patient", ALL),
+            ("theirs", ALL & !Mix::TRAVERSE),
+            ("theirs", ALL & !Mix::TRAVERSE),
+        ],
+        kill: true,
+    },
+    Scenario {
+        name: "mutex_killed_in_their_traverse",
+        flags: 0x1C41,
+        hash_size: 7,
+        workers: &[
+            ("ours", ALL),
+            ("patient", ALL),
+            ("theirs", PLAIN | Mix::TRAVERSE),
+            ("theirs", PLAIN | Mix::TRAVERSE),
+        ],
         kill: true,
     },
 ];
@@ -281,6 +313,10 @@ fn judge(scenario: &Scenario, mut keeper: Tdb, path: &Path, control: &Control) -
     assert!(theirs.check(), "{}: libtdb finds the file clean", scenario.name);
     drop(theirs);
     drop(keeper);
+    let tool = Command::new("tdbtool").arg(path).arg("check").stdin(Stdio::null()).output();
+    let tool = tool.expect("tdbtool is installed (package tdb-tools)");
+    let verdict = String::from_utf8_lossy(&tool.stdout);
+    assert!(verdict.contains("Database integrity is OK"), "{}: {verdict}", scenario.name);
     total
 }
 
