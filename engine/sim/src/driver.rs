@@ -2,6 +2,7 @@
 
 use crate::cluster::SimCluster;
 use crate::events::{Event, Happening, ShardMail};
+use crate::invariants::records as rules;
 use crate::lock_server::Answer;
 use crate::network::Payload;
 use crate::records::Waiter;
@@ -82,6 +83,11 @@ impl SimCluster {
                 Input::Rebuilt { generation }
             };
             self.input(pnn, input);
+            // From here on the node's copies count.
+            for key in 0..self.scenario.keys_count {
+                let outcome = rules::one_owner(self, key);
+                self.expect(rules::ONE_OWNER, outcome);
+            }
         }
     }
 

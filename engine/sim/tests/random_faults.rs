@@ -5,7 +5,7 @@ use bateria_sim::random::seed_from_env_or;
 use bateria_sim::run::run;
 use bateria_sim::scenario::Scenario;
 
-const FAULTS_US: u64 = 3_000_000;
+const FAULTS_US: u64 = 2_000_000;
 
 fn run_seeds(first: u64, count: u64) {
     let first = seed_from_env_or(first);
@@ -20,29 +20,30 @@ fn run_seeds(first: u64, count: u64) {
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_cluster_heals_part_1() {
-    run_seeds(1_000, 4);
+    run_seeds(1_000, 5);
 }
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_cluster_heals_part_2() {
-    run_seeds(2_000, 4);
+    run_seeds(2_000, 5);
 }
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_cluster_heals_part_3() {
-    run_seeds(3_000, 4);
+    run_seeds(3_000, 5);
 }
 
 #[test]
 fn whatever_happens_the_invariants_hold_and_the_cluster_heals_part_4() {
-    run_seeds(4_000, 4);
+    run_seeds(4_000, 5);
 }
 
 #[test]
 fn seeds_that_once_failed() {
-    // Each of these found a hole in a lease, a vote or a promise.
-    for seed in [2, 89, 90, 101, 340, 607, 1012, 5512, 7921, 9291, 10402] {
-        if let Err(failure) = run(Scenario::from_seed(seed, FAULTS_US), false) {
+    // A seed means another run whenever the simulated world changes; what the older ones found is
+    // kept by tests beside the machines. Here two nodes owned a record after a split.
+    for (seed, faults_us) in [(50_852, 20_000_000)] {
+        if let Err(failure) = run(Scenario::from_seed(seed, faults_us), false) {
             panic!("{failure}");
         }
     }
