@@ -7,6 +7,7 @@ use crate::area::Area;
 use crate::check::Advice;
 use crate::database::Tdb;
 use crate::flags::TdbFlags;
+use crate::header::VERSION;
 use crate::open::OpenOptions;
 use crate::store::StoreMode;
 use std::collections::BTreeMap;
@@ -27,14 +28,23 @@ type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 const SECTOR: usize = 512;
 
 /// A file-like handle in memory: transactions work on it, and nothing is locked.
-fn on_disk(bytes: Vec<u8>) -> Tdb {
-    let options = OpenOptions { flags: TdbFlags::INTERNAL, hash_size: 7, ..OpenOptions::default() };
-    let path = Path::new("fake disk");
-    let mut tdb = Tdb::open(path, &options).expect("memory suffices");
-    if !bytes.is_empty() {
-        tdb.area = Area::memory(path.into(), bytes);
-    }
+fn empty_disk(order: TdbFlags) -> Tdb {
+    let flags = TdbFlags::INTERNAL | order;
+    let options = OpenOptions { flags, hash_size: 7, ..OpenOptions::default() };
+    let mut tdb = Tdb::open(Path::new("fake disk"), &options).expect("memory suffices");
     tdb.flags = TdbFlags::NOLOCK;
+    tdb
+}
+
+/// The byte order of every second seed is the other one.
+fn order_of(seed: u64) -> TdbFlags {
+    if seed.is_multiple_of(2) { TdbFlags::CONVERT } else { TdbFlags::empty() }
+}
+
+fn on_disk(bytes: Vec<u8>) -> Tdb {
+    let native = bytes[32..36] == VERSION.to_ne_bytes();
+    let mut tdb = empty_disk(if native { TdbFlags::empty() } else { TdbFlags::CONVERT });
+    tdb.area = Area::memory(Path::new("fake disk").into(), bytes);
     tdb
 }
 
@@ -145,7 +155,7 @@ fn seeds_end() -> u64 {
 /// One transaction after another on one file; each is cut off at every event.
 fn cut_everywhere(seed: u64, transactions: u32) {
     let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let mut tdb = on_disk(Vec::new());
+    let mut tdb = empty_disk(order_of(seed));
     change(&mut tdb, &mut dice);
     for round in 0..transactions {
         let before = bytes_of(&mut tdb);
@@ -200,7 +210,7 @@ fn a_commit_cut_off_anywhere_leaves_the_old_state_or_the_new_one() {
 fn a_rollback_cut_off_anywhere_can_be_repeated() {
     for seed in 1..seeds_end() {
         let mut dice = Dice(seed * 7919);
-        let mut tdb = on_disk(Vec::new());
+        let mut tdb = empty_disk(order_of(seed));
         change(&mut tdb, &mut dice);
         for _ in 0..6 {
             let before = bytes_of(&mut tdb);

@@ -31,6 +31,8 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Commit,
+    /// All of it inside a nested transaction, where the flags allow one.
+    NestAndCommit,
     PrepareAndCommit,
     Cancel,
 }
@@ -76,7 +78,7 @@ fn simple_step() -> impl Strategy<Value = Step> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let end = prop_oneof![3 => Just(End::Commit), 1 => Just(End::PrepareAndCommit), 1 => Just(End::Cancel)];
+    let end = prop_oneof![3 => Just(End::Commit), 1 => Just(End::NestAndCommit), 1 => Just(End::PrepareAndCommit), 1 => Just(End::Cancel)];
     let inner = proptest::collection::vec(simple_step(), 0..12);
     prop_oneof![
         12 => simple_step(),
@@ -183,8 +185,18 @@ impl Pair {
         let mut changed = model.clone();
         let mut transaction = ours.begin().unwrap();
         prop_assert_eq!(theirs.begin(), 0);
-        for step in steps {
-            simple(&mut transaction, theirs, &mut changed, step)?;
+        if end == End::NestAndCommit && !transaction.flags().contains(TdbFlags::DISALLOW_NESTING) {
+            let mut inner = transaction.begin().unwrap();
+            prop_assert_eq!(theirs.begin(), 0);
+            for step in steps {
+                simple(&mut inner, theirs, &mut changed, step)?;
+            }
+            inner.commit().unwrap();
+            prop_assert_eq!(theirs.commit(), 0);
+        } else {
+            for step in steps {
+                simple(&mut transaction, theirs, &mut changed, step)?;
+            }
         }
         match end {
             End::Cancel => {
@@ -196,7 +208,7 @@ impl Pair {
                 transaction.prepare().unwrap();
                 prop_assert_eq!(theirs.prepare(), 0);
             }
-            End::Commit => {}
+            End::Commit | End::NestAndCommit => {}
         }
         transaction.commit().unwrap();
         prop_assert_eq!(theirs.commit(), 0);
@@ -239,7 +251,8 @@ fn simple(
                 StoreMode::Insert => (2, !model.contains_key(&key)),
                 StoreMode::Modify => (3, model.contains_key(&key)),
             };
-            same(theirs, have, |theirs| theirs.store(&key, &value, number), want)?;
+            let store = |theirs: &mut Original| theirs.storev(&key, &[left, b"", right], number);
+            same(theirs, have, store, want)?;
             if want {
                 model.insert(key, value);
             }

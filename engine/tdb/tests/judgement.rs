@@ -89,14 +89,17 @@ fn both_judge_damaged_files_alike() {
     let (mut both, mut only_ours, mut clean) = (0, 0, 0);
     for seed in 1..400_u64 {
         let file = File::new(&format!("damaged-{seed}"));
-        filled(&file.0, 0x40, seed);
+        // Plain, of the other byte order with the other hash, and with mutexes.
+        let (flags, start) = [(0x40, 0), (0x850, 0), (0x1840, 4096)][(seed % 3) as usize];
+        filled(&file.0, flags, seed);
         let mut bytes = std::fs::read(&file.0).unwrap();
         let mut dice = Dice(seed * 77 + 1);
         for _ in 0..=dice.below(2) {
             // Header fields decide whether the file opens at all; they have tests of their own.
             // Most of a file is free space, where damage does no harm.
             let at = loop {
-                let at = 168 + dice.below(u32::try_from(bytes.len()).unwrap() - 168) as usize;
+                let size = u32::try_from(bytes.len()).unwrap();
+                let at = (start + 168 + dice.below(size - start - 168)) as usize;
                 if bytes[at & !3..][..4] != [0; 4] {
                     break at;
                 }
@@ -104,8 +107,10 @@ fn both_judge_damaged_files_alike() {
             bytes[at] ^= 1 << dice.below(8);
         }
         std::fs::write(&file.0, &bytes).unwrap();
-        let report = Tdb::open(&file.0, &OpenOptions::default()).unwrap().check().unwrap();
-        let theirs = Original::open(&file.0, 0, 0, libc::O_RDWR).unwrap().check();
+        let options =
+            OpenOptions { flags: TdbFlags::from_bits_retain(flags), ..OpenOptions::default() };
+        let report = Tdb::open(&file.0, &options).unwrap().check().unwrap();
+        let theirs = Original::open(&file.0, 0, flags, libc::O_RDWR).unwrap().check();
         match (report.is_clean(), theirs) {
             (true, false) => panic!("seed {seed}: libtdb finds damage that we do not"),
             (false, false) => both += 1,
