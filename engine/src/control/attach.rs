@@ -6,6 +6,7 @@ use crate::clock;
 use crate::control::{Control, tell};
 use crate::database_table::DatabaseInfo;
 use crate::mail::{ControlMail, OpenedDatabase, Origin, ShardMail};
+use bateria_core::cluster::Input;
 use bateria_smbshim::control::{ControlReply, ReplyData};
 use bateria_smbshim::structures::tunable::Tunable;
 use bateria_tdb::{Attempt, LockKind, OpenOptions, Tdb, TdbFlags};
@@ -204,6 +205,8 @@ impl Control {
     pub(crate) fn peer_attached(&mut self, peer: Pnn, id: u64, status: i32) {
         if status != 0 {
             tracing::error!("node {peer} cannot attach a database: status {status}");
+            // Frames about its records would wait there for good; the next generation is without it.
+            self.tell_cluster(Input::RecoveryRequested { reason: "a member lacks a database" });
         }
         self.no_longer_awaited(peer, |running| running.id == id);
     }

@@ -186,6 +186,7 @@ impl Shard {
             client.attraction.note(shard);
         }
         match shard {
+            None if kind.is_some() => self.call_here(db, caller, function, key.to_owned()),
             None => self.io.refuse_unknown_database(caller),
             Some(shard) if self.io.is_own(shard) => {
                 self.step(Input::Call { db, caller, function, key });

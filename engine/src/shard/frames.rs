@@ -102,7 +102,7 @@ impl Shard {
         Ok(())
     }
 
-    fn route_record(
+    pub(crate) fn route_record(
         &mut self,
         from: Pnn,
         generation: Generation,

@@ -150,24 +150,39 @@ impl Shard {
             self.step_persistent(attach).expect("an attach is no frame");
         }
         for mail in self.unattached.take(db) {
-            self.read(mail);
+            match mail {
+                // It was kept where it came in; its record may be another shard's.
+                ShardMail::Record { from, generation, db, key, op, body } => {
+                    self.route_record(from, generation, db, &key.bytes, op, &body);
+                }
+                mail => self.read(mail),
+            }
         }
     }
 
-    fn call_here(&mut self, db: DbId, caller: Caller, function: Function, key: OwnedKey) {
-        if self.store.shard_of(db, key.hash).is_none() && self.io.shared.databases.get(db).is_some()
-        {
-            // Another shard has heard of the database first.
-            if !self.unattached.keep(db, ShardMail::Call { db, caller, function, key }) {
-                self.io.reply_call(caller, CallResult::Refused);
+    pub(crate) fn call_here(
+        &mut self,
+        db: DbId,
+        caller: Caller,
+        function: Function,
+        key: OwnedKey,
+    ) {
+        match self.store.shard_of(db, key.hash) {
+            Some(shard) if self.io.is_own(shard) => {
+                self.step(Input::Call { db, caller, function, key: key.borrow() });
             }
-            return;
-        }
-        let known = self.store.shard_of(db, key.hash).is_some();
-        if known {
-            self.step(Input::Call { db, caller, function, key: key.borrow() });
-        } else {
-            self.io.reply_call(caller, CallResult::Refused);
+            // It came from a client of this shard, before the database was attached here.
+            Some(shard) => {
+                self.io.tell_shard(shard, ShardMail::Call { db, caller, function, key });
+            }
+            None => {
+                // Another shard, or the thread that attaches, has heard of the database first.
+                let comes = self.io.shared.databases.get(db).is_some();
+                let call = ShardMail::Call { db, caller, function, key };
+                if !comes || !self.unattached.keep(db, call) {
+                    self.io.reply_call(caller, CallResult::Refused);
+                }
+            }
         }
     }
 
