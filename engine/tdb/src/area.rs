@@ -294,6 +294,17 @@ impl Area {
         Some(unsafe { AtomicU32::from_ptr(self.base.add(offset as usize).cast()) })
     }
 
+    /// The aligned words from `offset` on as other processes see them; `None` without a mapping.
+    pub(crate) fn words(&self, offset: u32, count: u32) -> Option<&[AtomicU32]> {
+        let first = self.word(offset)?;
+        if u64::from(offset) + 4 * u64::from(count) > u64::from(self.size) {
+            return None;
+        }
+        // SAFETY: the first one is mapped and aligned (`word`), and all of them lie within `size`,
+        // which the mapping covers; atomics may be shared with other writers.
+        Some(unsafe { std::slice::from_raw_parts(first, count as usize) })
+    }
+
     /// Orders this thread's lock-free reads of heads after its last lock (tdb §9 step 1).
     #[inline]
     pub(crate) fn read_word(&self, offset: u32) -> Result<u32, TdbError> {

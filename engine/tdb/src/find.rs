@@ -6,6 +6,7 @@ use crate::loop_guard::LoopGuard;
 use crate::range_lock::LockKind;
 use crate::record::{Kind, RecordHeader};
 use crate::view::NotPlain;
+use std::sync::atomic::{Ordering, fence};
 
 /// Where a live record is.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +122,23 @@ impl Tdb {
         };
         // A head that cannot be read is reported by whoever walks the chain.
         matches!(head, Ok(0))
+    }
+
+    /// The first chain from `from` on that is not empty, seen as by `chain_is_empty`. Most chains of
+    /// a large table may be empty, so there is nothing in this loop but the reads.
+    pub(crate) fn first_filled(&self, from: u32) -> Option<Chain> {
+        let count = self.hash_size.checked_sub(from).filter(|count| *count > 0)?;
+        let heads = self.area.words(Chain(from).head(), count);
+        let Some(heads) = heads.filter(|_| self.transaction.is_none()) else {
+            return (from..self.hash_size).map(Chain).find(|chain| !self.chain_is_empty(*chain));
+        };
+        let filled = heads.iter().position(|head| head.load(Ordering::Relaxed) != 0);
+        fence(Ordering::Acquire);
+        if self.area.is_truncated() {
+            // Whoever walks the chain reports it.
+            return Some(Chain(from));
+        }
+        filled.map(|index| Chain(from + u32::try_from(index).expect("below the number of chains")))
     }
 
     pub(crate) fn with_key<T>(

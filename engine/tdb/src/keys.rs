@@ -52,10 +52,7 @@ impl Tdb {
                     return Ok(Some(key));
                 }
             }
-            let next = (self.position.chain.saturating_add(1)..self.hash_size)
-                .map(Chain)
-                .find(|chain| !self.chain_is_empty(*chain));
-            let Some(next) = next else {
+            let Some(next) = self.first_filled(self.position.chain.saturating_add(1)) else {
                 self.position.chain = self.hash_size;
                 return Ok(None);
             };

@@ -53,11 +53,9 @@ impl Tdb {
         let mut seen = 0;
         let mut bytes = Vec::new();
         let mut records = Vec::new();
-        for chain in (0..self.hash_size).map(Chain) {
-            // Chain 0 is always really locked, which orders the unlocked looks at the others.
-            if chain.0 > 0 && self.chain_is_empty(chain) {
-                continue;
-            }
+        // Chain 0 is always really locked, which orders the unlocked looks at the others.
+        let mut next = Some(Chain(0));
+        while let Some(chain) = next {
             bytes.clear();
             records.clear();
             self.with_chain(chain, LockKind::Read, |tdb| {
@@ -73,6 +71,7 @@ impl Tdb {
                     return Ok(seen);
                 }
             }
+            next = self.first_filled(chain.0 + 1);
         }
         Ok(seen)
     }
