@@ -41,7 +41,15 @@ pub enum ChainWait {
     Free,
 }
 
-/// A word that the kernel watches. It stays mapped as long as this value lives, so it belongs to
+/// A word that the kernel watches: the first one of a robust mutex in the file.
+///
+/// ```text
+/// bits   0-29  thread that holds the mutex, 0 = nobody
+/// bit      30  that thread has died with it
+/// bit      31  somebody sleeps here; whoever unlocks wakes one of them
+/// ```
+///
+/// It stays mapped as long as this value lives, so it belongs to
 /// the operation until that has completed.
 #[derive(Debug, Clone)]
 pub struct FutexWord {

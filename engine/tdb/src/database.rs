@@ -15,6 +15,19 @@ use std::sync::Arc;
 /// A handle of a TDB file. `Send`, not `Sync`: each thread has its own (`Tdb::sibling`), with its
 /// own descriptor, locks and mapping.
 ///
+/// ```text
+/// file offset
+///           0  only in files with mutexes: a copy of the header, the mutexes, padding to a page
+/// header_offset
+///   +       0  header, 168 bytes: magic, version, number of chains H, recovery area, sequence
+///   +     168  head of the free list
+///   +     172  heads of the H chains, 4 bytes each
+///   + 172+4*H  records without gaps to the end (`RecordHeader`): live and dead ones, free ones, and
+///              at most one recovery area for commits
+/// ```
+///
+/// All offsets in the file, in errors and in `RecordHeader` are counted from `header_offset`.
+///
 /// A robust mutex belongs to the thread that locked it (P5), so a handle stays on one thread while
 /// it holds a lock, and that thread outlives the lock.
 #[derive(Debug)]
@@ -45,7 +58,13 @@ pub(crate) struct Shared {
     pub(crate) mutexes: Option<MutexArea>,
 }
 
-/// Number of a hash chain, below `Tdb::chains_count`.
+/// Number of a hash chain, below `Tdb::chains_count`: `hash(key) % chains_count`.
+///
+/// ```text
+/// head       at 172 + 4 * chain      offset of the first record, 0 = empty
+/// lock byte  at 168 + 4 * chain      of files without mutexes
+/// mutex      at 256 + 40 * chain     of files with mutexes, from the start of the file
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Chain(pub u32);
 

@@ -5,6 +5,18 @@
 //! adds what a daemon needs: locks that never block a thread, handles per thread, and errors that
 //! name file, offset and rule.
 //!
+//! # Where the time goes
+//!
+//! Measured beside libtdb by `bateria-perf tdb`:
+//!
+//! - Small records in a large file: a chain is a list, and every step waits for memory (two hundred
+//!   nanoseconds where nothing is cached). Lock, head and first record are asked for at once; the
+//!   rest of the chain comes one after the other, as the format has it.
+//! - Files without mutexes: two system calls for the lock of a chain; nothing else counts beside them.
+//! - Files with mutexes: two atomic operations of the C library, and the cache line of the mutex.
+//! - Large values: the bandwidth of memory. They are copied once, and written past the cache.
+//! - Commits: the syncs, on a disk; else passing through the mutexes of all chains, twice.
+//!
 //! References of the form "tdb §7.3" mean the format description in `docs/tdb-format.md`.
 
 mod all_lock;
