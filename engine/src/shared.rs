@@ -9,7 +9,7 @@ use bateria_core::cluster::View;
 use bateria_smbshim::structures::tunable::Tunables;
 use bateria_wire::{NodeFlags, Pnn};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -29,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) nodes_list: FileOrCommand,
     pub(crate) log: Arc<Log>,
     incarnation: AtomicU64,
+    fenced: AtomicBool,
     view: RwLock<Arc<View>>,
     tunables: RwLock<Tunables>,
 }
@@ -63,6 +64,7 @@ impl Shared {
             nodes_list: node.nodes_list,
             log: node.log,
             incarnation: AtomicU64::new(node.incarnation),
+            fenced: AtomicBool::new(false),
             view: RwLock::new(Arc::new(node.view)),
             tunables: RwLock::new(node.tunables),
         }
@@ -75,6 +77,16 @@ impl Shared {
 
     pub(crate) fn set_incarnation(&self, incarnation: u64) {
         self.incarnation.store(incarnation, Ordering::Release);
+    }
+
+    /// Whether the volatile files of this node belong to the past. Clients may ask about the
+    /// cluster then, but not work on records.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_fenced(&self, fenced: bool) {
+        self.fenced.store(fenced, Ordering::Release);
     }
 
     pub(crate) fn view(&self) -> Arc<View> {

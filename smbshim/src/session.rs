@@ -46,6 +46,7 @@ pub struct Session {
     in_flight: InFlight,
     commit: Option<DbId>,
     faults_count: u32,
+    uses_files: bool,
 }
 
 /// A running traverse of a session.
@@ -78,7 +79,20 @@ impl Session {
             in_flight: InFlight::default(),
             commit: None,
             faults_count: 0,
+            uses_files: false,
         }
+    }
+
+    /// The client has asked for a database: from now on it may have its file open.
+    pub fn note_file_use(&mut self) {
+        self.uses_files = true;
+    }
+
+    /// Whether the client may work on files of this node. One that may not, such as a tool that
+    /// only asks how the cluster is, can stay when the node's files become invalid.
+    #[must_use]
+    pub fn uses_files(&self) -> bool {
+        self.uses_files
     }
 
     #[must_use]

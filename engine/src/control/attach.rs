@@ -109,6 +109,10 @@ impl Control {
 
     /// A client wants a database that is not attached.
     pub(crate) fn attach(&mut self, origin: Origin, name: String, kind: DbKind) {
+        if !self.shared.flags_of(self.shared.me).is_active() {
+            self.answer(origin, ControlReply::failed());
+            return;
+        }
         if self.progress.committed.is_none() {
             let timeout_s =
                 self.shared.with_tunables(|tunables| tunables.get(Tunable::DeferredAttachTimeout));
@@ -118,10 +122,6 @@ impl Control {
             } else {
                 self.answer(origin, ControlReply::failed());
             }
-            return;
-        }
-        if !self.shared.flags_of(self.shared.me).is_active() {
-            self.answer(origin, ControlReply::failed());
             return;
         }
         if self.is_attached(&name) {

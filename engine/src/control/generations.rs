@@ -128,6 +128,7 @@ impl Control {
     pub(crate) fn committed(&mut self, prospect: Prospect) {
         let generation = prospect.generation;
         self.progress.committed = Some(generation);
+        self.shared.set_fenced(false);
         self.shared.statistics.recoveries_count.fetch_add(1, Ordering::Relaxed);
         self.tell_shards(|| ShardMail::Committed { generation });
         self.doors.open_for_clients(&mut self.ring);
@@ -143,6 +144,7 @@ impl Control {
         self.progress.rebuilding = None;
         self.progress.committed = None;
         self.progress.fencing = Some(BTreeSet::new());
+        self.shared.set_fenced(true);
         self.doors.close_for_clients(&mut self.ring);
         self.tell_shards(|| ShardMail::Fence);
     }
@@ -155,6 +157,9 @@ impl Control {
             self.tell_cluster(Input::Fenced);
             self.shared.set_incarnation(self.cluster.incarnation());
             if !self.has_left {
+                // The clients of the past are gone. New ones may ask how things are, and wait for
+                // their databases.
+                self.doors.open_for_clients(&mut self.ring);
                 self.reconnect_as_new();
             }
         }

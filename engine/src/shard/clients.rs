@@ -175,6 +175,12 @@ impl Shard {
         let caller = Caller { session: id.0, request: ticket.to_u64() };
         let function = Function::from_call_id(call.call_id.0);
         let db = call.db_id;
+        client.session.note_file_use();
+        if self.io.shared.is_fenced() {
+            // Nobody could attach a database since: no client of ours calls.
+            self.io.reply_call(caller, CallResult::Refused);
+            return;
+        }
         let kind = self.io.shared.databases.get(db).map(|info| info.kind);
         if kind.is_some_and(|kind| kind != DbKind::Volatile) {
             self.call_for_full_copy(caller, function, call);
@@ -228,8 +234,9 @@ impl Shard {
 
     fn message(&mut self, message: &ReqMessage<'_>) {
         count(&self.io.counters().client_messages);
-        if self.intercept(message) {
-            return;
+        // Other nodes answer for themselves.
+        if self.nodes_of(message.header.destnode).contains(&self.io.shared.me) {
+            self.answer_as_recovery_daemon(message.srvid, message.data);
         }
         self.send_message(message.header.destnode, message.srvid, message.data);
     }
@@ -290,31 +297,37 @@ impl Shard {
         self.io.deliver_packet(&[session], &Arc::from(packet));
     }
 
-    /// Messages that the original's recovery daemon answers (client protocol §10.2). True when
-    /// nobody else gets it.
-    fn intercept(&mut self, message: &ReqMessage<'_>) -> bool {
+    /// Messages that the original's recovery daemon answers (client protocol §10.2), from clients
+    /// of any node. Whoever has registered their srvid gets them all the same.
+    pub(crate) fn answer_as_recovery_daemon(&mut self, srvid: Srvid, data: &[u8]) {
         use bateria_smbshim::fields::Layout;
         use bateria_smbshim::structures::notify::{AnswerTo, Disable};
-        let me = i32::try_from(self.io.shared.me.0).unwrap_or(-1);
-        let to_me = self.nodes_of(message.header.destnode).contains(&self.io.shared.me);
-        let answer_to = match message.srvid {
+        let shared = &self.io.shared;
+        let answer_to = match srvid {
             Srvid::TAKEOVER_RUN => {
-                let is_leader = self.io.shared.view().leader == Some(self.io.shared.me);
-                AnswerTo::from_bytes(message.data)
-                    .ok()
-                    .filter(|_| is_leader)
-                    .map(|to| (to.pnn, to.srvid))
+                let is_leader = shared.view().leader == Some(shared.me);
+                let asked = AnswerTo::from_bytes(data).ok().filter(|_| is_leader);
+                asked.map(|to| (to.pnn, to.srvid))
             }
             Srvid::DISABLE_TAKEOVER_RUNS | Srvid::DISABLE_RECOVERIES => {
-                Disable::from_bytes(message.data).ok().map(|to| (to.pnn, to.srvid))
+                Disable::from_bytes(data).ok().map(|to| (to.pnn, to.srvid))
             }
-            _ => return false,
+            _ => None,
         };
-        if let Some((node, srvid)) = answer_to.filter(|(_, srvid)| to_me && srvid.0 != 0) {
+        let me = i32::try_from(shared.me.0).unwrap_or(-1);
+        if let Some((node, srvid)) = answer_to.filter(|(_, srvid)| srvid.0 != 0) {
             self.send_message(node, srvid, &me.to_le_bytes());
         }
-        // Other nodes answer for themselves.
-        false
+    }
+
+    /// Closes the sessions of those who may have files of this node open.
+    pub(crate) fn disconnect_file_users(&mut self) {
+        for (_, client) in &mut self.io.clients {
+            if client.session.uses_files() {
+                client.is_closing = true;
+                self.io.ring.abort(client.stream);
+            }
+        }
     }
 
     /// Every client of this shard is disconnected.

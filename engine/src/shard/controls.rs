@@ -110,6 +110,15 @@ impl Shard {
         let Some(client) = self.io.clients.get_mut(place) else { return };
         let stream = client.stream;
         let opcode = request.opcode();
+        if leads_to_a_file(&request) {
+            client.session.note_file_use();
+        }
+        if self.io.shared.is_fenced() && works_on_records(&request) {
+            if control.wants_reply() {
+                self.io.reply_control(stream, control.header.reqid, &ControlReply::failed());
+            }
+            return;
+        }
         if !answers_later(&request) {
             if let Some(reply) = self.execute(Asker::Client(place), Origin::Nobody, &request)
                 && control.wants_reply()
@@ -226,6 +235,27 @@ fn answers_later(request: &ControlRequest<'_>) -> bool {
             | ControlRequest::DisableNode
             | ControlRequest::EnableNode
             | ControlRequest::GetDbSeqnum(_)
+            | ControlRequest::PushRecord(_)
+            | ControlRequest::PushRecordStore(_)
+    )
+}
+
+/// Whether a client that sends this is about to open a database's file.
+fn leads_to_a_file(request: &ControlRequest<'_>) -> bool {
+    matches!(
+        request,
+        ControlRequest::Attach(_) | ControlRequest::GetDbPath(_) | ControlRequest::DbOpenFlags(_)
+    )
+}
+
+/// Whether a control reads or changes records, which a fenced node has none of.
+fn works_on_records(request: &ControlRequest<'_>) -> bool {
+    matches!(
+        request,
+        ControlRequest::Trans3Commit(_)
+            | ControlRequest::TraverseStart(_)
+            | ControlRequest::TraverseStartExt(_)
+            | ControlRequest::ScheduleForDeletion(_)
             | ControlRequest::PushRecord(_)
             | ControlRequest::PushRecordStore(_)
     )

@@ -27,8 +27,9 @@ impl Shard {
         let mut named = attach.name.as_bytes().to_vec();
         named.push(0);
         let id = DbId(bateria_tdb::hash::jenkins(&named));
-        if let Some(info) = shared.databases.get(id) {
-            // Answered at once, in recovery too (Samba 4.25 delta §1.1).
+        if let Some(info) = shared.databases.get(id).filter(|_| !shared.is_fenced()) {
+            // Answered at once, in recovery too (Samba 4.25 delta §1.1), but not while the file
+            // holds records of the past, which a client would trust.
             let fits = info.name == attach.name
                 && (info.kind == attach.kind || attach.kind == DbKind::Volatile);
             let reply =

@@ -245,7 +245,9 @@ impl Shard {
         match head {
             ArchivedRelayHead::Message { srvid } => {
                 count(&self.io.counters().node_messages);
-                self.io.deliver(Srvid(srvid.to_native()), bulk);
+                let srvid = Srvid(srvid.to_native());
+                self.answer_as_recovery_daemon(srvid, bulk);
+                self.io.deliver(srvid, bulk);
             }
             ArchivedRelayHead::Tunnel { id, flags } => {
                 self.deliver_tunnel(id.to_native(), flags.to_native(), bulk);

@@ -230,7 +230,7 @@ impl Shard {
     /// This node is out of the cluster: its clients must not touch shared state any more.
     fn fence(&mut self) {
         self.fences_count += 1;
-        self.disconnect_clients();
+        self.disconnect_file_users();
         self.preparing = None;
         let shard = self.io.index;
         self.io.tell_control(ControlMail::Fenced { shard });

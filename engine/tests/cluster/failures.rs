@@ -172,6 +172,35 @@ fn a_lock_helper_of_the_stock_contract_decides_who_leads() {
     println!("led by {first}, then by {}", leader(&cell, 0));
 }
 
+/// Client protocol §7.7: who asks a stopped node how things are gets an answer; databases it has none to give.
+#[test]
+fn a_stopped_node_answers_and_can_be_told_to_continue() {
+    let Some(cell) = Cell::healthy(Plan::nodes(3)) else { return };
+    cell.ctdb(0, &["attach", "vol.tdb"]).text();
+    cell.ctdb(0, &["writekey", "vol.tdb", "key", "before"]).text();
+
+    // The tool waits for the leader's word at its end, wherever the leader is.
+    for node in cell.nodes() {
+        cell.ctdb(node, &["-t", "3", "ipreallocate"]).text();
+    }
+    cell.ctdb(0, &["stop"]).text();
+    let status = cell.ctdb(0, &["status"]).text();
+    assert!(status.contains("STOPPED|INACTIVE (THIS NODE)"), "{status}");
+    assert!(status.contains("Recovery mode:RECOVERY"), "{status}");
+    assert!(!cell.ctdb(0, &["attach", "vol.tdb"]).success());
+    assert!(!cell.ctdb(0, &["attach", "new.tdb"]).success());
+    cell.ctdb(1, &["writekey", "vol.tdb", "key", "while stopped"]).text();
+
+    cell.ctdb(0, &["continue"]).text();
+    cell.wait_healthy();
+    until("it is a member again", recovery_limit(&cell), || is_recovered(&cell, 0, 3));
+    assert_eq!(
+        cell.ctdb(0, &["readkey", "vol.tdb", "key"]).text(),
+        "Data: size:13 ptr:[while stopped]\n"
+    );
+    cell.check_files();
+}
+
 #[test]
 fn a_survivor_answers_for_its_own_records_while_a_node_is_dead() {
     let Some(cell) = Cell::healthy(Plan::nodes(2)) else { return };
