@@ -4,6 +4,7 @@ use crate::command_line::FileOrCommand;
 use crate::database_table::DatabaseTable;
 use crate::log::Log;
 use crate::registry::Registry;
+use crate::shard::intake::Intake;
 use crate::statistics::Statistics;
 use bateria_core::cluster::View;
 use bateria_smbshim::structures::tunable::Tunables;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) databases: DatabaseTable,
     pub(crate) statistics: Statistics,
+    pub(crate) intake: Intake,
     pub(crate) started: SystemTime,
     /// The configured cluster lock, for GET_RECLOCK_FILE.
     pub(crate) cluster_lock: Option<String>,
@@ -59,6 +61,7 @@ impl Shared {
             registry: Registry::new(),
             databases: DatabaseTable::default(),
             statistics: Statistics::new(node.shards_count),
+            intake: Intake::default(),
             started: SystemTime::now(),
             cluster_lock: node.cluster_lock,
             nodes_list: node.nodes_list,

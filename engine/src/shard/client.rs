@@ -1,6 +1,7 @@
 //! One client's connection on its shard.
 
 use crate::registry::SessionId;
+use crate::shard::intake::Share;
 use crate::shard::moves::Attraction;
 use bateria_ring::{FrameBuffer, StreamId, StreamLimits};
 use bateria_smbshim::session::Session;
@@ -14,6 +15,7 @@ pub(crate) struct Client {
     pub(crate) pid: u32,
     pub(crate) stream: StreamId,
     pub(crate) received: FrameBuffer,
+    pub(crate) intake: Share,
     pub(crate) session: Session,
     /// Nothing more is read: the connection is ending.
     pub(crate) is_closing: bool,

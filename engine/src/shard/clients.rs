@@ -4,6 +4,7 @@ use crate::clock;
 use crate::mail::{CallResult, Origin, ShardMail};
 use crate::registry::SessionId;
 use crate::shard::client::{Client, Residence, limits};
+use crate::shard::intake::{ALLOWED_BYTES, Share};
 use crate::shard::moves::Attraction;
 use crate::shard::{Shard, tokens};
 use crate::statistics::count;
@@ -48,6 +49,7 @@ impl Shard {
             pid,
             stream,
             received: FrameBuffer::new(),
+            intake: Share::default(),
             session: Session::new(pid.cast_signed()),
             is_closing: false,
             residence: Residence::Here,
@@ -74,11 +76,18 @@ impl Shard {
         let mut received = std::mem::take(&mut client.received);
         let outcome = received.feed(bytes, packet_length, |bytes| self.packet(place, bytes));
         let Some(client) = self.io.clients.get_mut(place) else { return };
-        client.received = received;
-        if let Err(fault) = outcome
-            && !client.is_closing
-        {
+        // A long packet's memory does not stay.
+        let has_room_to_free = received.is_empty() && received.capacity_bytes() > ALLOWED_BYTES;
+        client.received = if has_room_to_free { FrameBuffer::new() } else { received };
+        let fits = self.io.shared.intake.note(&mut client.intake, &client.received);
+        if client.is_closing {
+            return;
+        }
+        if let Err(fault) = outcome {
             tracing::warn!("closing a client of process {}: {fault}", client.pid);
+            self.io.close_client(place);
+        } else if !fits {
+            tracing::warn!("closing a client of process {}: too much is unfinished", client.pid);
             self.io.close_client(place);
         }
     }
@@ -86,7 +95,8 @@ impl Shard {
     /// The connection has ended: everything it stood for ends, too (client protocol §1.5).
     pub(crate) fn client_closed(&mut self, place: usize) {
         let Some(client) = self.io.clients.try_remove(place) else { return };
-        let Client { id, pid, session, .. } = client;
+        let Client { id, pid, session, intake, .. } = client;
+        self.io.shared.intake.release(intake);
         self.end_session(id, pid, session);
     }
 

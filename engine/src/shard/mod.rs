@@ -9,6 +9,7 @@ pub(crate) mod controls;
 pub(crate) mod database_answers;
 pub(crate) mod disk_jobs;
 pub(crate) mod frames;
+pub(crate) mod intake;
 pub(crate) mod io;
 pub(crate) mod lanes;
 pub(crate) mod machine_effects;

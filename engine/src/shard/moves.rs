@@ -107,7 +107,8 @@ impl Shard {
     /// The socket of a session that leaves is free.
     pub(crate) fn client_detached(&mut self, place: usize, fd: OwnedFd) {
         let Some(client) = self.io.clients.try_remove(place) else { return };
-        let Client { id, pid, session, received, residence, held, is_closing, .. } = client;
+        let Client { id, pid, session, received, intake, residence, held, is_closing, .. } = client;
+        self.io.shared.intake.release(intake);
         if is_closing {
             self.end_session(id, pid, session);
             return;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Cell, Client, Plan, control, control_packet, packet};
+use crate::harness::{Cell, Client, Plan, control, control_packet, packet, until};
 use crate::witness::{Witness, garbage, is_end};
 
 /// Packets whose header or inner lengths are wrong, each for a connection of its own.
@@ -120,6 +120,38 @@ fn a_client_that_never_reads_stays_bounded() {
 }
 
 #[test]
+fn unfinished_packets_of_all_clients_together_have_a_bound() {
+    let Some(cell) = Cell::healthy(Plan::nodes(1)) else { return };
+    if cell.is_stock() {
+        return;
+    }
+    let mut neighbour = Client::connect(&cell.socket(0)).expect("the daemon listens");
+    let mut start = control_packet(1, control::GET_PNN, 0, b"");
+    start[..4].copy_from_slice(&ANNOUNCED_BYTES.to_le_bytes());
+    let piece = vec![0; 1 << 20];
+
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::connect(&cell.socket(0)).expect("the daemon listens");
+        let sent =
+            client.send(&start).and_then(|()| (0..120).try_for_each(|_| client.send(&piece)));
+        clients.push((client, sent.is_ok()));
+        let (pnn, _) = neighbour.control(control::GET_PNN, 0, b"").expect("the daemon answers");
+        assert_eq!(pnn, 0);
+    }
+
+    assert!(clients.iter().any(|(_, sent)| *sent), "the first ones may");
+    assert!(clients.iter().any(|(_, sent)| !*sent), "the last ones may not");
+    let held = cell.daemon_rss_bytes(0);
+    assert!(held < 768 << 20, "{held} bytes");
+    assert!(cell.log(0).contains("too much is unfinished"));
+    drop(clients);
+    until("the memory is free again", Duration::from_secs(10), || {
+        cell.daemon_rss_bytes(0) < 256 << 20
+    });
+}
+
+#[test]
 fn half_a_packet_holds_up_nobody() {
     let Some(cell) = Cell::healthy(Plan::nodes(1)) else { return };
     let mut witness = Witness::new(&cell);
@@ -194,3 +226,6 @@ const SET_TUNABLE: u32 = 48;
 const LIST_TUNABLES: u32 = 50;
 const TRANS3_COMMIT: u32 = 119;
 const NULL_FUNC: u32 = 0xFF00_0001;
+
+/// A length that one packet may have.
+const ANNOUNCED_BYTES: u32 = 250 << 20;
