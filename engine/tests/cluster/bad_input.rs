@@ -144,7 +144,7 @@ fn unfinished_packets_of_all_clients_together_have_a_bound() {
     assert!(clients.iter().any(|(_, sent)| !*sent), "the last ones may not");
     let held = cell.daemon_rss_bytes(0);
     assert!(held < 768 << 20, "{held} bytes");
-    assert!(cell.log(0).contains("too much is unfinished"));
+    cell.wait_logged(0, "too much is unfinished");
     drop(clients);
     until("the memory is free again", Duration::from_secs(10), || {
         cell.daemon_rss_bytes(0) < 256 << 20

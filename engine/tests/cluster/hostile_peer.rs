@@ -79,7 +79,7 @@ fn links_from_an_address_that_is_no_nodes_are_closed_at_once() {
     cell.wait_healthy();
 
     assert!(links.iter_mut().all(is_closed));
-    assert!(cell.log(0).contains("127.0.0.77 is no node's address"));
+    cell.wait_logged(0, "127.0.0.77 is no node's address");
 }
 
 /// A sound greeting in the name of a node, from another node's address.
@@ -97,7 +97,7 @@ fn nobody_poses_as_a_node_from_elsewhere() {
     let _ = link.write_all(&encoded(Generation::INVALID, &Head::Hello(hello), &[]));
 
     assert!(is_closed(&mut link));
-    assert!(cell.log(0).contains("it poses as node 2, but comes from 127.0.0.2"));
+    cell.wait_logged(0, "it poses as node 2, but comes from 127.0.0.2");
 }
 
 #[test]

@@ -144,6 +144,11 @@ impl Cell {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits for a line of the daemon's log, which a thread of its own writes.
+    pub(crate) fn wait_logged(&self, node: u32, text: &str) {
+        until(text, Duration::from_secs(10), || self.log(node).contains(text));
+    }
+
     /// Process number of a node's daemon, as it is called inside.
     pub(crate) fn daemon_pid(&self, node: u32) -> Option<u32> {
         fs::read_to_string(self.pid_file(node)).ok()?.trim().parse().ok()
