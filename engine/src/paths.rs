@@ -266,7 +266,7 @@ mod tests {
 
     fn surroundings() -> Surroundings {
         Surroundings {
-            current_directory: "/work/dir".into(),
+            current_directory: "/srv/dir".into(),
             host: "nas1".into(),
             ..Surroundings::default()
         }
@@ -317,10 +317,10 @@ mod tests {
         let socket = Some("s".into());
         let from = Surroundings { test_mode: true, base, socket, ..surroundings() };
         let paths = Paths::resolve(&from).unwrap();
-        assert_eq!(paths.etc, Path::new("/work/dir/n0"));
-        assert_eq!(paths.socket, Path::new("/work/dir/s"));
+        assert_eq!(paths.etc, Path::new("/srv/dir/n0"));
+        assert_eq!(paths.socket, Path::new("/srv/dir/s"));
         let paths = Paths::resolve(&Surroundings { base: Some(".".into()), ..from }).unwrap();
-        assert_eq!((paths.etc, paths.host_in_log), ("/work/dir".into(), "dir".into()));
+        assert_eq!((paths.etc, paths.host_in_log), ("/srv/dir".into(), "dir".into()));
     }
 
     #[test]
