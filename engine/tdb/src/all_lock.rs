@@ -1,6 +1,6 @@
 //! The lock of the whole database (tdb §6.2, §7.5).
 
-use crate::database::Tdb;
+use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
 use crate::lock_table::{AllHeld, List};
 use crate::mutex_area::{Mutex, State};
@@ -245,7 +245,7 @@ impl Tdb {
         let start = Instant::now();
         let mut from = 0;
         while let Some(chain) = mutexes.first_held(from) {
-            let list = List::Chain(crate::database::Chain(chain));
+            let list = List::Chain(Chain(chain));
             let error = |errno| self.mutex_error(list.byte(), errno);
             let mut pause = SWEEP_PAUSE_MIN;
             while mutexes.lock(list.mutex(), Wait::Try).map_err(error)? == Attempt::Busy {
@@ -274,6 +274,29 @@ impl Tdb {
             std::thread::sleep(pause);
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// True if another handle has a chain locked: it may have a record that is not linked yet.
+    pub(crate) fn others_hold_chains(&self) -> Result<bool, TdbError> {
+        if self.lockless() || self.locks.all.is_some() {
+            return Ok(false);
+        }
+        let Some(mutexes) = self.mutexes() else {
+            let Some(file) = &self.file else { return Ok(false) };
+            let unlocked = range_lock::is_unlocked(file, self.chain_range());
+            return unlocked.map(|unlocked| !unlocked).map_err(|error| {
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                self.lock_error(ALL_RECORDS.start, "fcntl failed", errno)
+            });
+        };
+        let mut from = 0;
+        while let Some(chain) = mutexes.first_held(from) {
+            if !self.locks.holds(List::Chain(Chain(chain))) {
+                return Ok(true);
+            }
+            from = chain + 1;
+        }
+        Ok(false)
     }
 
     fn chain_range(&self) -> Range {

@@ -46,6 +46,9 @@ impl Tdb {
                 // Each merge shortens the list, so this comes to an end.
                 continue;
             }
+            if expanded && self.adopt_last()? {
+                continue;
+            }
             if expanded {
                 // The new space has merged with something that only looks free. Growing again would
                 // fill the disk.
@@ -145,7 +148,8 @@ impl Tdb {
         Ok(Some(Room { offset, record }))
     }
 
-    /// Uses a free record whole, or carves the new one from its upper end.
+    /// Uses a free record whole, or carves the new one from its upper end. A process that is killed
+    /// meanwhile leaves a free record, or one that nobody finds, but no space without a record.
     fn take(&mut self, best: Best, want: u32) -> Result<Room, TdbError> {
         let mut record = self.read_free_record(best.offset)?;
         // A damaged tailer can have let a merge run past the end; everything below stays inside.
@@ -154,14 +158,12 @@ impl Tdb {
             return Err(self.corrupt(best.offset, "free record shrank while it was locked"));
         }
         if record.rec_len - want < SPLIT_SIZE_MIN {
-            self.write_u32(best.link, record.next)?;
             record.magic = MAGIC_LIVE;
             self.write_record(best.offset, &record)?;
+            self.write_u32(best.link, record.next)?;
             return Ok(Room { offset: best.offset, record });
         }
         record.rec_len -= want + RECORD_HEADER_SIZE;
-        self.write_record(best.offset, &record)?;
-        self.write_tailer(best.offset, &record)?;
         let carved = RecordHeader {
             next: 0,
             rec_len: want,
@@ -173,6 +175,9 @@ impl Tdb {
         let offset = best.offset + RECORD_HEADER_SIZE + record.rec_len;
         self.write_record(offset, &carved)?;
         self.write_tailer(offset, &carved)?;
+        self.write_tailer(best.offset, &record)?;
+        // From here on there are two.
+        self.write_record(best.offset, &record)?;
         Ok(Room { offset, record: carved })
     }
 

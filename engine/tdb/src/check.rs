@@ -44,6 +44,8 @@ pub(crate) enum Repair {
     Tailer(u32, RecordHeader),
     /// Space from here to there that nothing refers to.
     Free(u32, u32),
+    /// An element of the free list that was about to get, or lose, the magic number of one.
+    Magic(u32),
 }
 
 impl CheckReport {
@@ -65,6 +67,17 @@ impl CheckReport {
             self.faults.push(Fault { offset, rule, advice });
         } else if advice == Advice::Rescue && self.advice() < Some(Advice::Rescue) {
             self.faults[FAULTS_COUNT_MAX - 1] = Fault { offset, rule, advice };
+        }
+    }
+
+    /// Space that nothing refers to can be freed, if it is a record's size.
+    fn add_hole(&mut self, offset: u32, next: u32, rule: &'static str) {
+        let size = next - offset;
+        if size >= RECORD_HEADER_SIZE + TAILER_SIZE && size.is_multiple_of(4) {
+            self.add(offset, rule, Advice::Mend);
+            self.repairs.push(Repair::Free(offset, next));
+        } else {
+            self.add(offset, rule, Advice::Rescue);
         }
     }
 }
@@ -198,7 +211,7 @@ impl Tdb {
         let record = self.read_record(offset)?;
         match record.kind() {
             Kind::Live | Kind::Dead | Kind::Free => {
-                self.check_list_record(offset, &record, links, report)
+                self.check_list_record(offset, &record, recovery_start, links, report)
             }
             Kind::RecoveryIdle | Kind::RecoveryArmed if offset == recovery_start => {
                 let next = record.total().and_then(|total| offset.checked_add(total));
@@ -211,14 +224,18 @@ impl Tdb {
             }
             Kind::RecoveryIdle | Kind::Pad => {
                 let next = links.next_known(self, offset, recovery_start).unwrap_or(end);
-                report.repairs.push(Repair::Free(offset, next));
                 if next == end {
+                    report.repairs.push(Repair::Free(offset, next));
                     report.unowned_bytes = end - offset;
                 } else {
                     // libtdb believes that such space reaches to the end of the file (P21).
                     let rule = "a hole of unowned space lies before other records";
-                    report.add(offset, rule, Advice::Mend);
+                    report.add_hole(offset, next, rule);
                 }
+                Ok(Some(next))
+            }
+            Kind::Unknown if let Some(next) = links.hole_end(self, offset, recovery_start) => {
+                report.add_hole(offset, next, NO_RECORD);
                 Ok(Some(next))
             }
             Kind::RecoveryArmed | Kind::Unknown => {
@@ -232,6 +249,7 @@ impl Tdb {
         &mut self,
         offset: u32,
         record: &RecordHeader,
+        recovery_start: u32,
         links: &mut Links,
         report: &mut CheckReport,
     ) -> Result<Option<u32>, TdbError> {
@@ -240,11 +258,21 @@ impl Tdb {
             .total()
             .and_then(|total| offset.checked_add(total))
             .filter(|next| *next <= end && record.rec_len.is_multiple_of(4));
-        let Some(next_offset) = next_offset.filter(|_| record.rec_len >= TAILER_SIZE) else {
+        let next_offset = next_offset.filter(|_| record.rec_len >= TAILER_SIZE);
+        let has_tailer = match next_offset {
+            Some(next) => self.read_u32(next - TAILER_SIZE)? == record.rec_len + RECORD_HEADER_SIZE,
+            None => false,
+        };
+        // The remains of an old record may look like this, too.
+        if !has_tailer && let Some(next) = links.hole_end(self, offset, recovery_start) {
+            report.add_hole(offset, next, NO_RECORD);
+            return Ok(Some(next));
+        }
+        let Some(next_offset) = next_offset else {
             report.add(offset, "the record's length is impossible", Advice::Rescue);
             return Ok(None);
         };
-        if self.read_u32(next_offset - TAILER_SIZE)? != record.rec_len + RECORD_HEADER_SIZE {
+        if !has_tailer {
             report.add(offset, "the tailer does not match the record", Advice::Mend);
             report.repairs.push(Repair::Tailer(offset, *record));
         }
@@ -259,7 +287,7 @@ impl Tdb {
                 } else {
                     report.dead_count += 1;
                 }
-                self.check_content(offset, record, report)?
+                self.check_content(offset, record, links)?
             }
         };
         links.add(offset, owner);
@@ -267,16 +295,17 @@ impl Tdb {
         Ok(Some(next_offset))
     }
 
-    /// The list that a record with a key belongs to.
+    /// The list that a record with a key belongs to. What is wrong with it only matters when it is
+    /// linked: a process may have died before it had filled the record.
     fn check_content(
         &mut self,
         offset: u32,
         record: &RecordHeader,
-        report: &mut CheckReport,
+        links: &mut Links,
     ) -> Result<Owner, TdbError> {
         let used = u64::from(record.key_len) + u64::from(record.data_len) + u64::from(TAILER_SIZE);
         if used > u64::from(record.rec_len) {
-            report.add(offset, "key and data are longer than their record", Advice::Rescue);
+            links.suspect(offset, "key and data are longer than their record");
         } else {
             let mut key = std::mem::take(&mut self.scratch);
             key.clear();
@@ -285,12 +314,14 @@ impl Tdb {
             self.scratch = key;
             outcome?;
             if hash != record.full_hash {
-                report.add(offset, "the hash is not that of the key", Advice::Rescue);
+                links.suspect(offset, "the hash is not that of the key");
             }
         }
         Ok(Owner::chain(Chain(record.full_hash % self.hash_size)))
     }
 }
 
+/// What a process leaves that dies while it splits free space as libtdb does it.
+const NO_RECORD: &str = "these bytes belong to no record";
 pub(crate) const FAULTS_COUNT_MAX: usize = 100;
 const PROGRESS_STEPS: u32 = 1 << 16;

@@ -6,7 +6,7 @@ use crate::check::{Advice, CheckReport, Repair};
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
 use crate::header::FREE_LIST_HEAD;
-use crate::record::RECORD_HEADER_SIZE;
+use crate::record::{Kind, RECORD_HEADER_SIZE};
 
 /// All records and all links of a file.
 #[derive(Debug, Default)]
@@ -14,8 +14,10 @@ pub(crate) struct Links {
     /// In ascending order, because the records are walked so.
     records: Vec<(u32, Owner)>,
     references: Vec<Reference>,
+    /// Records with a fault that only counts if they are linked, in ascending order.
+    suspects: Vec<(u32, &'static str)>,
     /// Every offset that the lists reach, sorted; only asked for when the file is damaged.
-    reachable: Option<Vec<u32>>,
+    reachable: Option<Reachable>,
 }
 
 /// The list that a record belongs to: the free list, or a chain.
@@ -47,6 +49,11 @@ impl Links {
         self.records.push((offset, owner));
     }
 
+    /// The record would be damaged, if it were linked.
+    pub(crate) fn suspect(&mut self, offset: u32, rule: &'static str) {
+        self.suspects.push((offset, rule));
+    }
+
     pub(crate) fn refer(&mut self, from: u32, target: u32, owner: Owner) {
         if target != 0 {
             let index = u32::try_from(self.records.len()).expect("fewer than bytes in a file");
@@ -62,9 +69,8 @@ impl Links {
         offset: u32,
         recovery_start: u32,
     ) -> Option<u32> {
-        let reachable = self.reachable.get_or_insert_with(|| reachable(tdb));
-        let index = reachable.partition_point(|known| *known <= offset);
-        let next = reachable.get(index).copied();
+        let reachable = self.reachable.get_or_insert_with(|| Reachable::of(tdb));
+        let next = reachable.next(offset);
         let recovery = Some(recovery_start).filter(|start| *start > offset);
         match (next, recovery) {
             (Some(next), Some(recovery)) => Some(next.min(recovery)),
@@ -72,28 +78,60 @@ impl Links {
         }
     }
 
+    /// Where the next record begins, if nothing refers to the bytes between it and `offset`: unless
+    /// all lists can be read to their ends, nobody knows.
+    pub(crate) fn hole_end(
+        &mut self,
+        tdb: &mut Tdb,
+        offset: u32,
+        recovery_start: u32,
+    ) -> Option<u32> {
+        let next = self.next_known(tdb, offset, recovery_start).unwrap_or(tdb.size_bytes());
+        let reachable = self.reachable.as_ref()?;
+        let unknown = reachable.complete && !reachable.contains(offset) && offset != recovery_start;
+        unknown.then_some(next)
+    }
+
     pub(crate) fn check(mut self, tdb: &mut Tdb, report: &mut CheckReport) -> Result<(), TdbError> {
         self.references.sort_unstable_by_key(|reference| reference.target);
         if self.has_unlinked() {
             // What an unlinked record links to is not linked by that.
-            let reachable = reachable(tdb);
+            let reachable = Reachable::of(tdb);
             let heads_end = tdb.data_start();
             self.references.retain(|reference| {
-                reference.from < heads_end || reachable.binary_search(&reference.from).is_ok()
+                reference.from < heads_end || reachable.contains(reference.from)
             });
+        }
+        let looks_live = live_on_free_list(tdb);
+        for reference in &mut self.references {
+            if looks_live.binary_search(&reference.from).is_ok() {
+                reference.owner = Owner::FREE;
+            }
         }
         let faults_before = report.faults_count;
         let mut references = self.references.iter().peekable();
+        let mut suspects = self.suspects.iter().peekable();
         for (offset, owner) in &self.records {
             while let Some(stray) = references.next_if(|reference| reference.target < *offset) {
                 report.add(stray.from, "links to what is no record", Advice::Rescue);
             }
-            let mut count = 0;
+            let (mut count, mut strange_count) = (0, 0);
             while let Some(reference) = references.next_if(|found| found.target == *offset) {
                 count += 1;
-                if reference.owner != *owner {
-                    report.add(*offset, "is linked from a list it is not of", Advice::Rescue);
-                }
+                strange_count += u32::from(reference.owner != *owner);
+            }
+            let suspect = suspects.next_if(|(suspect, _)| suspect == offset);
+            if count == 1 && looks_live.binary_search(offset).is_ok() {
+                // What a process leaves that dies while it takes or frees a record (tdb §4.1).
+                report.add(*offset, "an element of the free list looks live", Advice::Mend);
+                report.repairs.push(Repair::Magic(*offset));
+                continue;
+            }
+            for _ in 0..strange_count {
+                report.add(*offset, "is linked from a list it is not of", Advice::Rescue);
+            }
+            if let Some((_, rule)) = suspect.filter(|_| count > 0) {
+                report.add(*offset, rule, Advice::Rescue);
             }
             if count == 0 {
                 // What a process leaves that dies between making a record and linking it.
@@ -153,22 +191,70 @@ impl Links {
     }
 }
 
-/// Every offset that heads and links reach, each once, sorted. Damaged links end their list.
-fn reachable(tdb: &mut Tdb) -> Vec<u32> {
-    let limit = tdb.size_bytes() / RECORD_HEADER_SIZE;
+/// Elements of the free list with the magic number of a live record, sorted. There is hardly ever
+/// one.
+fn live_on_free_list(tdb: &mut Tdb) -> Vec<u32> {
     let mut found = Vec::new();
-    let heads = (0..tdb.chains_count()).map(|chain| Chain(chain).head()).chain([FREE_LIST_HEAD]);
-    let mut steps = 0;
-    for head in heads {
-        let Ok(mut offset) = tdb.read_u32(head) else { continue };
-        while offset >= tdb.data_start() && steps < limit {
-            let Ok(record) = tdb.read_record(offset) else { break };
+    let limit = tdb.size_bytes() / RECORD_HEADER_SIZE;
+    let mut next = tdb.read_u32(FREE_LIST_HEAD).ok();
+    for _ in 0..limit {
+        let Some(offset) = next.filter(|offset| *offset != 0) else { break };
+        let Ok(record) = tdb.read_record(offset) else { break };
+        if record.kind() == Kind::Live {
             found.push(offset);
-            steps += 1;
-            offset = record.next;
         }
+        next = Some(record.next);
     }
     found.sort_unstable();
-    found.dedup();
     found
+}
+
+/// Every offset that heads and links reach.
+#[derive(Debug)]
+pub(crate) struct Reachable {
+    /// Each once, sorted.
+    offsets: Vec<u32>,
+    /// No list ended in something that could not be read, or went on for ever.
+    pub(crate) complete: bool,
+}
+
+impl Reachable {
+    /// Damaged links end their list.
+    pub(crate) fn of(tdb: &mut Tdb) -> Self {
+        let limit = tdb.size_bytes() / RECORD_HEADER_SIZE;
+        let mut offsets = Vec::new();
+        let mut complete = true;
+        let heads = (0..tdb.chains_count()).map(|chain| Chain(chain).head());
+        let mut steps = 0;
+        for head in heads.chain([FREE_LIST_HEAD]) {
+            let mut next = tdb.read_u32(head).ok();
+            while let Some(offset) = next.filter(|offset| *offset != 0) {
+                next = tdb.read_record(offset).ok().map(|record| record.next);
+                if offset < tdb.data_start() || next.is_none() || steps == limit {
+                    next = None;
+                    break;
+                }
+                offsets.push(offset);
+                steps += 1;
+            }
+            complete &= next == Some(0);
+        }
+        offsets.sort_unstable();
+        offsets.dedup();
+        Self { offsets, complete }
+    }
+
+    /// The first one behind `offset`.
+    pub(crate) fn next(&self, offset: u32) -> Option<u32> {
+        let index = self.offsets.partition_point(|known| *known <= offset);
+        self.offsets.get(index).copied()
+    }
+
+    pub(crate) fn contains(&self, offset: u32) -> bool {
+        self.offsets.binary_search(&offset).is_ok()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.offsets.len()
+    }
 }

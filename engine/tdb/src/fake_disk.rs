@@ -22,13 +22,13 @@ pub(crate) enum Event {
     Sync,
 }
 
-type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Disks write sectors whole, and programs must not hope for more.
 const SECTOR: usize = 512;
 
 /// A file-like handle in memory: transactions work on it, and nothing is locked.
-fn empty_disk(order: TdbFlags) -> Tdb {
+pub(crate) fn empty_disk(order: TdbFlags) -> Tdb {
     let flags = TdbFlags::INTERNAL | order;
     let options = OpenOptions { flags, hash_size: 7, ..OpenOptions::default() };
     let mut tdb = Tdb::open(Path::new("fake disk"), &options).expect("memory suffices");
@@ -37,24 +37,24 @@ fn empty_disk(order: TdbFlags) -> Tdb {
 }
 
 /// The byte order of every second seed is the other one.
-fn order_of(seed: u64) -> TdbFlags {
+pub(crate) fn order_of(seed: u64) -> TdbFlags {
     if seed.is_multiple_of(2) { TdbFlags::CONVERT } else { TdbFlags::empty() }
 }
 
-fn on_disk(bytes: Vec<u8>) -> Tdb {
+pub(crate) fn on_disk(bytes: Vec<u8>) -> Tdb {
     let native = bytes[32..36] == VERSION.to_ne_bytes();
     let mut tdb = empty_disk(if native { TdbFlags::empty() } else { TdbFlags::CONVERT });
     tdb.area = Area::memory(Path::new("fake disk").into(), bytes);
     tdb
 }
 
-fn bytes_of(tdb: &mut Tdb) -> Vec<u8> {
+pub(crate) fn bytes_of(tdb: &mut Tdb) -> Vec<u8> {
     let mut bytes = vec![0; tdb.area.size() as usize];
     tdb.area.read(0, &mut bytes).expect("within its size");
     bytes
 }
 
-fn records_of(tdb: &mut Tdb) -> Records {
+pub(crate) fn records_of(tdb: &mut Tdb) -> Records {
     let mut records = Records::new();
     tdb.traverse(&mut |key, data| {
         records.insert(key.to_vec(), data.to_vec());
@@ -100,10 +100,14 @@ fn crashed(
     disk
 }
 
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, limit: u32) -> u32 {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, limit: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -148,13 +152,13 @@ fn recovered(disk: Vec<u8>, old: &Records, new: &Records) -> Option<bool> {
 }
 
 /// `BATERIA_CRASH_SEEDS=100` for a long run.
-fn seeds_end() -> u64 {
+pub(crate) fn seeds_end() -> u64 {
     std::env::var("BATERIA_CRASH_SEEDS").map_or(3, |text| text.parse().expect("a number"))
 }
 
 /// One transaction after another on one file; each is cut off at every event.
 fn cut_everywhere(seed: u64, transactions: u32) {
-    let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut dice = Dice::new(seed);
     let mut tdb = empty_disk(order_of(seed));
     change(&mut tdb, &mut dice);
     for round in 0..transactions {

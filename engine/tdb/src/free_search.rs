@@ -78,10 +78,7 @@ impl Tdb {
 
     fn look_at_one(&mut self, search: &mut Search) -> Result<(), TdbError> {
         let record = self.read_free_record(search.offset)?;
-        if let Some((left, neighbour)) = self.merge_left(search.offset, &record)? {
-            // The neighbour's header is written before this link: when the neighbour is the
-            // one that links here, that order makes the link right.
-            self.write_u32(search.link, record.next)?;
+        if let Some((left, neighbour)) = self.merge_left(search.link, search.offset, &record)? {
             if let Some(best) = search.best.as_mut().filter(|best| best.offset == left) {
                 best.rec_len = neighbour.rec_len;
             }

@@ -35,6 +35,8 @@ mod error;
 mod escape;
 #[cfg(test)]
 mod fake_disk;
+#[cfg(test)]
+mod fake_kill;
 mod find;
 mod flags;
 mod free_list;

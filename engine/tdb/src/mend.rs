@@ -3,6 +3,7 @@
 use crate::check::{Advice, CheckReport, Repair};
 use crate::database::Tdb;
 use crate::error::TdbError;
+use crate::record::{MAGIC_AT, MAGIC_FREE};
 
 impl Tdb {
     /// Reclaims space that belongs to nothing (holes, records that no list links to) and rewrites
@@ -21,12 +22,13 @@ impl Tdb {
         let mut repairs = report.repairs.clone();
         // Tailers first: they decide whether freed space merges with what lies before it.
         repairs.sort_by_key(|repair| match repair {
-            Repair::Tailer(offset, _) => (0, *offset),
+            Repair::Tailer(offset, _) | Repair::Magic(offset) => (0, *offset),
             Repair::Free(start, _) => (1, *start),
         });
         for repair in repairs {
             match repair {
                 Repair::Tailer(offset, record) => transaction.write_tailer(offset, &record)?,
+                Repair::Magic(offset) => transaction.write_u32(offset + MAGIC_AT, MAGIC_FREE)?,
                 Repair::Free(start, end) => transaction.free_unowned(start, end)?,
             }
         }

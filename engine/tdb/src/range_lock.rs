@@ -119,10 +119,10 @@ pub(crate) fn unlock(file: &File, range: Range) -> io::Result<()> {
     request(file.as_fd(), range, libc::F_UNLCK, Wait::Block)
 }
 
-/// True if nobody else holds a lock of any kind on the byte: half the system calls of taking and
+/// True if nobody else holds a lock of any kind in the range: half the system calls of taking and
 /// releasing one.
-pub(crate) fn is_unlocked(file: &File, byte: u32) -> io::Result<bool> {
-    let mut range = description(Range::byte(byte), libc::F_WRLCK);
+pub(crate) fn is_unlocked(file: &File, range: Range) -> io::Result<bool> {
+    let mut range = description(range, libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives; the call writes only to `range`.
     if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) } != 0 {
         return Err(io::Error::last_os_error());

@@ -89,6 +89,7 @@ impl RecordHeader {
 
 pub(crate) const RECORD_HEADER_SIZE: u32 = 24;
 pub(crate) const TAILER_SIZE: u32 = 4;
+pub(crate) const MAGIC_AT: u32 = 20;
 pub(crate) const MAGIC_LIVE: u32 = 0x2601_1999;
 pub(crate) const MAGIC_DEAD: u32 = 0xFEE1_DEAD;
 pub(crate) const MAGIC_FREE: u32 = !MAGIC_LIVE;

@@ -8,7 +8,8 @@ use crate::header::RECOVERY_START;
 use crate::mutex_area::page_size;
 use crate::range_lock::{ALL_RECORDS, LockKind, OPEN, Wait};
 use crate::record::{
-    Kind, MAGIC_RECOVERY, MAGIC_RECOVERY_IDLE, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE,
+    Kind, MAGIC_AT, MAGIC_RECOVERY, MAGIC_RECOVERY_IDLE, RECORD_HEADER_SIZE, RecordHeader,
+    TAILER_SIZE,
 };
 
 impl Tdb {
@@ -114,8 +115,10 @@ impl Tdb {
         if start > end_before { self.reclaim_locked(end_before, start) } else { Ok(()) }
     }
 
+    /// The rollback has let go of all locks, so somebody else may have taken the space since.
     fn reclaim_locked(&mut self, start: u32, end: u32) -> Result<(), TdbError> {
-        if self.is_record_boundary(start)? { self.free_unowned(start, end) } else { Ok(()) }
+        let unowned = self.is_record_boundary(start)? && self.is_unreachable(start, end)?;
+        if unowned { self.free_unowned(start, end) } else { Ok(()) }
     }
 
     /// Finds room for the image, writes it unarmed and syncs it; returns where it is.
@@ -144,14 +147,14 @@ impl Tdb {
     pub(crate) fn arm(&mut self, start: u32) -> Result<(), TdbError> {
         let magic =
             if self.swapped { MAGIC_RECOVERY.swap_bytes() } else { MAGIC_RECOVERY }.to_ne_bytes();
-        self.area.write(start + MAGIC_OFFSET, &magic)?;
-        self.state().patch(start + MAGIC_OFFSET, &magic);
-        self.sync(SyncRange { offset: start + MAGIC_OFFSET, size: 4 })
+        self.area.write(start + MAGIC_AT, &magic)?;
+        self.state().patch(start + MAGIC_AT, &magic);
+        self.sync(SyncRange { offset: start + MAGIC_AT, size: 4 })
     }
 
     pub(crate) fn disarm(&mut self, start: u32) -> Result<(), TdbError> {
-        self.write_area_u32(start + MAGIC_OFFSET, MAGIC_RECOVERY_IDLE)?;
-        self.sync(SyncRange { offset: start + MAGIC_OFFSET, size: 4 })
+        self.write_area_u32(start + MAGIC_AT, MAGIC_RECOVERY_IDLE)?;
+        self.sync(SyncRange { offset: start + MAGIC_AT, size: 4 })
     }
 
     /// Offset and capacity of an area that holds the image. Never from the free list, whose space
@@ -336,5 +339,4 @@ impl Tdb {
     }
 }
 
-const MAGIC_OFFSET: u32 = 20;
 const ELEMENT_HEADER_SIZE: u32 = 8;

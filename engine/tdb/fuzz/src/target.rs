@@ -3,7 +3,7 @@
 //! The fuzzer and `cargo test` (over the kept corpus) both run this. It must end, without a panic;
 //! what it returns does not matter.
 
-use bateria_tdb::{Spelling, StoreMode, Tdb, TdbError};
+use bateria_tdb::{Advice, Spelling, StoreMode, Tdb, TdbError};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -94,7 +94,12 @@ fn make(tdb: &mut Tdb, change: u8) -> Result<(), TdbError> {
             transaction.commit()?;
         }
         4 => {
-            tdb.mend()?;
+            let before = live_records(tdb)?;
+            let advice = tdb.mend()?.advice();
+            if advice == Some(Advice::Mend) {
+                assert!(tdb.check()?.is_clean(), "what can be mended is clean afterwards");
+                assert!(live_records(tdb)? == before, "mending changes no record");
+            }
             if tdb.check()?.is_clean() {
                 tdb.store(&key, &[&[9; 90]], StoreMode::Replace)?;
                 assert!(tdb.check()?.is_clean(), "a clean file stays clean");
@@ -104,6 +109,18 @@ fn make(tdb: &mut Tdb, change: u8) -> Result<(), TdbError> {
         _ => tdb.wipe()?,
     }
     Ok(())
+}
+
+/// Keys and data, in the order of a traverse.
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn live_records(tdb: &mut Tdb) -> Result<Records, TdbError> {
+    let mut records = Records::new();
+    tdb.traverse(&mut |key, data| {
+        records.push((key.to_vec(), data.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(records)
 }
 
 fn with_header(kind: u8, rest: &[u8]) -> Vec<u8> {
