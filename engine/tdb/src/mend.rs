@@ -7,15 +7,15 @@ use crate::record::{MAGIC_AT, MAGIC_FREE};
 
 impl Tdb {
     /// Reclaims space that belongs to nothing (holes, records that no list links to) and rewrites
-    /// damaged tailers, in one transaction. Changes nothing if other faults are there, which
-    /// the returned report names.
+    /// damaged tailers, in one transaction. Changes nothing if other faults are there, or would be
+    /// afterwards, which the returned report names.
     ///
     /// # Errors
     ///
     /// Those of `begin` and `commit`; nothing has changed then.
     pub fn mend(&mut self) -> Result<CheckReport, TdbError> {
         let mut transaction = self.begin()?;
-        let report = transaction.check_locked(&mut |_, _| {})?;
+        let mut report = transaction.check_locked(&mut |_, _| {})?;
         if report.advice() == Some(Advice::Rescue) || report.repairs.is_empty() {
             return Ok(report);
         }
@@ -32,7 +32,13 @@ impl Tdb {
                 Repair::Free(start, end) => transaction.free_unowned(start, end)?,
             }
         }
-        transaction.commit()?;
+        if transaction.check_locked(&mut |_, _| {})?.is_clean() {
+            transaction.commit()?;
+        } else {
+            // Lengths and links that fit each other only by chance.
+            let offset = report.faults.first().map_or(0, |fault| fault.offset);
+            report.add(offset, "this cannot be put right in place", Advice::Rescue);
+        }
         Ok(report)
     }
 }
