@@ -17,6 +17,15 @@ impl Tdb {
     ///
     /// Those of `begin` and `commit`; nothing has changed then.
     pub fn repack(&mut self) -> Result<(), TdbError> {
+        self.repack_with_progress(&mut |_| {})
+    }
+
+    /// As `repack`; `progress` learns how many records were copied: each is copied twice.
+    ///
+    /// # Errors
+    ///
+    /// As `repack`.
+    pub fn repack_with_progress(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), TdbError> {
         let options = OpenOptions {
             flags: TdbFlags::INTERNAL,
             hash_size: self.chains_count(),
@@ -24,9 +33,14 @@ impl Tdb {
         };
         let mut copy = Self::open(Path::new("repack"), &options)?;
         let mut transaction = self.begin()?;
-        copy_records(&mut transaction, &mut copy)?;
+        let mut count = 0;
+        let mut copied = || {
+            count += 1;
+            progress(count);
+        };
+        copy_records(&mut transaction, &mut copy, &mut copied)?;
         transaction.wipe()?;
-        copy_records(&mut copy, &mut transaction)?;
+        copy_records(&mut copy, &mut transaction, &mut copied)?;
         transaction.commit()
     }
 
@@ -48,10 +62,17 @@ impl Tdb {
     }
 }
 
-fn copy_records(source: &mut Tdb, target: &mut Tdb) -> Result<(), TdbError> {
+fn copy_records(
+    source: &mut Tdb,
+    target: &mut Tdb,
+    copied: &mut dyn FnMut(),
+) -> Result<(), TdbError> {
     let mut stored = Ok(());
     source.traverse(&mut |key, data| match target.store(key, &[data], StoreMode::Insert) {
-        Ok(_) => ControlFlow::Continue(()),
+        Ok(_) => {
+            copied();
+            ControlFlow::Continue(())
+        }
         Err(error) => {
             stored = Err(error);
             ControlFlow::Break(())

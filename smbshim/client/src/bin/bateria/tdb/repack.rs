@@ -28,8 +28,9 @@ impl RepackArguments {
         tdb.unlock_all();
         let before = before?;
         let mut progress = manner.progress(format!("repacking {}", path.display()), "records");
-        progress.at(before.keys.count, Some(before.keys.count));
-        let repacked = tdb.repack();
+        let count = before.keys.count;
+        // Each record is read out of the file and then written back.
+        let repacked = tdb.repack_with_progress(&mut |copied| progress.at(copied / 2, Some(count)));
         drop(progress);
         repacked.map_err(|error| {
             let damaged = error.is_damage();
