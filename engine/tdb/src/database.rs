@@ -3,6 +3,7 @@
 use crate::area::Area;
 use crate::error::TdbError;
 use crate::flags::TdbFlags;
+use crate::free_trail::FreeTrail;
 use crate::hash::HashKind;
 use crate::keys::Position;
 use crate::lock_table::LockTable;
@@ -48,6 +49,7 @@ pub struct Tdb {
     pub(crate) position: Position,
     /// Kept between operations, so that they allocate nothing.
     pub(crate) scratch: Vec<u8>,
+    pub(crate) free_trail: FreeTrail,
 }
 
 /// What all handles of one file in this process have in common.

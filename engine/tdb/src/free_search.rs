@@ -5,6 +5,7 @@
 
 use crate::database::Tdb;
 use crate::error::TdbError;
+use crate::free_trail::FreeTrail;
 use crate::header::FREE_LIST_HEAD;
 use crate::loop_guard::LoopGuard;
 use crate::record::{MAGIC_FREE, MAGIC_PAD, RecordHeader, TAILER_SIZE};
@@ -40,9 +41,23 @@ impl Tdb {
     /// Walks the free list for the best fit, merging what it meets. The second value tells that a
     /// merge has made something large enough.
     pub(crate) fn search_free_list(&mut self, want: u32) -> Result<(Option<Best>, bool), TdbError> {
+        let mut trail = std::mem::take(&mut self.free_trail);
+        if let Ok(view) = self.view() {
+            trail.begin(&view);
+        }
+        let found = self.search_along(want, &mut trail);
+        self.free_trail = trail;
+        found
+    }
+
+    fn search_along(
+        &mut self,
+        want: u32,
+        trail: &mut FreeTrail,
+    ) -> Result<(Option<Best>, bool), TdbError> {
         let mut search = Search::new(want, self.read_u32(FREE_LIST_HEAD)?);
         while !search.has_ended() {
-            if let Ok(ahead) = self.skim(search) {
+            if let Ok(ahead) = self.skim(search, trail) {
                 search = ahead;
                 if search.has_ended() {
                     break;
@@ -54,15 +69,19 @@ impl Tdb {
     }
 
     /// Passes elements that stay as they are, up to the first one that does not.
-    fn skim(&self, mut search: Search) -> Result<Search, NotPlain> {
+    fn skim(&self, mut search: Search, trail: &mut FreeTrail) -> Result<Search, NotPlain> {
         let view = self.view()?;
         let data_start = self.data_start();
         while !search.has_ended() && search.offset >= data_start {
             let Ok(record) = view.record(search.offset) else { break };
             view.prefetch_record(record.next.saturating_sub(TAILER_SIZE));
+            let Ok(left) = may_be_left(&view, search.offset, data_start) else { break };
+            trail.pass(&view, search.offset, left.unwrap_or(search.offset));
             if record.magic != MAGIC_FREE
                 || !view.has_record_at(record.next)
-                || !stays(&view, search.offset, data_start)
+                || left.is_some_and(|left| {
+                    view.record(left).map_or(true, |left| left.magic == MAGIC_FREE)
+                })
             {
                 break;
             }
@@ -130,18 +149,16 @@ impl Search {
     }
 }
 
-/// False if the element's left neighbour is free, or may be.
+/// Where the element's left neighbour begins, by the word in front of the element.
 #[inline]
-fn stays(view: &View<'_>, offset: u32, data_start: u32) -> bool {
+fn may_be_left(view: &View<'_>, offset: u32, data_start: u32) -> Result<Option<u32>, NotPlain> {
     let tailer_at = offset - TAILER_SIZE;
     if tailer_at <= data_start {
-        return true;
+        return Ok(None);
     }
-    let Ok(tailer) = view.word(tailer_at) else { return false };
-    if tailer == 0 || tailer == MAGIC_PAD || tailer > offset || offset - tailer < data_start {
-        return true;
-    }
-    view.record(offset - tailer).is_ok_and(|left| left.magic != MAGIC_FREE)
+    let tailer = view.word(tailer_at)?;
+    let plain = tailer != 0 && tailer != MAGIC_PAD;
+    Ok(offset.checked_sub(tailer).filter(|left| plain && *left >= data_start))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "libtdb compares as 32-bit floats; so do we")]

@@ -53,6 +53,7 @@ impl Tdb {
             transaction: None,
             position: Position::default(),
             scratch: Vec::new(),
+            free_trail: crate::free_trail::FreeTrail::default(),
         };
         if let Some((start, end)) = tdb.roll_back()? {
             tdb.reclaim(start, end)?;

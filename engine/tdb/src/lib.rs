@@ -41,6 +41,7 @@ mod find;
 mod flags;
 mod free_list;
 mod free_search;
+mod free_trail;
 pub mod hash;
 mod header;
 mod header_facts;

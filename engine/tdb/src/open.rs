@@ -4,6 +4,7 @@ use crate::area::Area;
 use crate::database::{Shared, Tdb};
 use crate::error::TdbError;
 use crate::flags::TdbFlags;
+use crate::free_trail::FreeTrail;
 use crate::header::{
     HASH_SIZE_DEFAULT, HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault, data_start,
 };
@@ -121,6 +122,7 @@ impl Tdb {
             transaction: None,
             position: Position::default(),
             scratch: Vec::new(),
+            free_trail: FreeTrail::default(),
         })
     }
 }
@@ -214,6 +216,7 @@ impl Opener<'_> {
             transaction: None,
             position: Position::default(),
             scratch: Vec::new(),
+            free_trail: FreeTrail::default(),
         };
         let unowned = tdb.roll_back()?;
         Ok((tdb, unowned))
@@ -408,6 +411,7 @@ fn in_memory(path: Arc<Path>, options: &OpenOptions, flags: TdbFlags) -> Result<
         transaction: None,
         position: Position::default(),
         scratch: Vec::new(),
+        free_trail: FreeTrail::default(),
     })
 }
 
