@@ -15,7 +15,7 @@
 //!
 //! Waking the next one instead of 2 would let two sleepers wake each other for as long as the
 //! owner works. A process that dies with a debt takes the wake-up with it; whoever opens the file
-//! next makes up for it (`open`).
+//! next makes up for it (`wake_strays`).
 //!
 //! **fcntl locks**: a thread of a pool blocks on the handle's own descriptor
 //! (`block_on_fcntl`), and the handle enters the result with `adopt_chain_lock`.
@@ -154,6 +154,17 @@ impl Tdb {
         self.check_chain(chain)?;
         // The descriptor has the lock, so this request cannot meet a conflict unless it was lost.
         self.lock_list(List::Chain(chain), LockKind::Write, Wait::Try)
+    }
+
+    /// Lets everybody who sleeps on a mutex of the file look at it again.
+    ///
+    /// For who has seen a process killed that used the file: it may have been woken in place of
+    /// others, who then sleep until the mutex is contended again (P49). A new handle does this by
+    /// itself. One system call for each chain.
+    pub fn wake_strays(&self) {
+        if let Some(mutexes) = &self.shared.mutexes {
+            mutexes.wake_strays();
+        }
     }
 
     /// Pays what this handle owes to the other sleepers of a chain.

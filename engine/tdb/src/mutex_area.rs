@@ -220,6 +220,15 @@ impl MutexArea {
             rustix::thread::futex::wake(self.word(mutex), rustix::thread::futex::Flags::empty(), 1);
     }
 
+    /// Wakes one sleeper of every mutex; those who still have to wait go back to sleep (P49).
+    pub(crate) fn wake_strays(&self) {
+        self.wake_one(Mutex::AllRecords);
+        self.wake_one(Mutex::FreeList);
+        for chain in 0..self.hash_size {
+            self.wake_one(Mutex::Chain(chain));
+        }
+    }
+
     fn state_word(&self) -> &AtomicU16 {
         // SAFETY: the area is at least a page long and page-aligned; all users of the word access
         // it as one 16-bit value.

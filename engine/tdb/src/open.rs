@@ -10,7 +10,7 @@ use crate::header::{
 };
 use crate::keys::Position;
 use crate::lock_table::LockTable;
-use crate::mutex_area::{Mutex, MutexArea, mutex_area_size};
+use crate::mutex_area::{MutexArea, mutex_area_size};
 use crate::range_lock::{self, ACTIVE, ALL_RECORDS, Attempt, LockKind, OPEN, Wait};
 use std::fs::File;
 use std::io;
@@ -185,7 +185,7 @@ impl Opener<'_> {
         if let Some(mutexes) = &mutexes
             && !first
         {
-            wake_strays(mutexes, header.hash_size);
+            mutexes.wake_strays();
         }
         if first || clear_if_first {
             if first {
@@ -347,17 +347,6 @@ impl Opener<'_> {
 
     fn sys(&self, call: &'static str, errno: i32) -> TdbError {
         TdbError::Sys { path: self.path.clone(), call, errno }
-    }
-}
-
-/// A process that dies between being woken for a mutex and taking it takes the wake-up with it.
-/// glibc's own waiters are covered by the kernel; those that wait through a ring are not, and that
-/// is how our daemon waits. So whoever opens a file in use wakes one sleeper of every mutex:
-/// those who still have to wait go back to sleep.
-fn wake_strays(mutexes: &MutexArea, hash_size: u32) {
-    mutexes.wake_one(Mutex::AllRecords);
-    for chain in 0..hash_size {
-        mutexes.wake_one(Mutex::Chain(chain));
     }
 }
 

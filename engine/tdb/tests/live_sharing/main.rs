@@ -254,7 +254,7 @@ fn run(scenario: &Scenario, duration: Duration) {
     control.stop();
     for slot in 0..scenario.workers.len() {
         let mut child = stage.children[slot].take().expect("started above");
-        await_end(&mut child, scenario, slot);
+        await_end(&mut child, &keeper, scenario, slot);
     }
     let increments = judge(scenario, keeper, &stage.file(), &control);
     println!("{}: {increments} increments", scenario.name);
@@ -285,9 +285,13 @@ impl Progress {
     }
 }
 
-fn await_end(child: &mut Child, scenario: &Scenario, slot: usize) {
+fn await_end(child: &mut Child, keeper: &Tdb, scenario: &Scenario, slot: usize) {
     let start = Instant::now();
     loop {
+        if scenario.kill {
+            // Nobody is left who would contend for what a killed libtdb was woken for (P49).
+            keeper.wake_strays();
+        }
         if let Some(status) = child.try_wait().expect("our own child") {
             assert!(status.success(), "{}: worker {slot} ended: {status}", scenario.name);
             return;

@@ -118,6 +118,10 @@ impl Stage {
                 actor.steps = tally.steps();
                 actor.moved = Instant::now();
             }
+            if plan.kill && actor.moved.elapsed() > STRAY_AFTER {
+                // Whoever was killed while it waited may have been woken in this one's place.
+                self.keeper.wake_strays();
+            }
             if actor.moved.elapsed() > STILL_MAX {
                 let seconds = begin.elapsed().as_secs();
                 let which = plan.engine_of(slot);
@@ -224,5 +228,7 @@ const TURN: Duration = Duration::from_millis(10);
 const KILL_TURNS: u32 = 6;
 /// `Progress` expects a call for every operation and asks the clock every so many calls.
 const PROGRESS_CALLS: u32 = 64;
+/// Then a worker may have been forgotten by one that was killed; `keeper` wakes it.
+const STRAY_AFTER: Duration = Duration::from_secs(1);
 /// Nobody waits that long for a lock: a wake-up was lost.
 const STILL_MAX: Duration = Duration::from_secs(30);
