@@ -157,7 +157,11 @@ impl fmt::Display for Fact {
                 write!(f, "generation {generation} abandoned: {cause}")
             }
             Self::WaitingFor { nodes, wait_ms } => {
-                write!(f, "waiting {wait_ms} ms until nodes {} have surely stopped", Pnns(nodes))
+                write!(
+                    f,
+                    "waiting at most {wait_ms} ms until nodes {} have surely stopped",
+                    Pnns(nodes)
+                )
             }
             Self::Committed { generation, members, took_ms } => write!(
                 f,
