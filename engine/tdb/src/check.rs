@@ -3,7 +3,9 @@
 use crate::check_links::{Links, Owner};
 use crate::database::{Chain, Tdb};
 use crate::error::TdbError;
-use crate::header::{FREE_LIST_HEAD, HEADER_SIZE_BYTES, Header, HeaderFault, RECOVERY_START};
+use crate::header::{
+    FREE_LIST_HEAD, HASH_SIZE, HEADER_SIZE_BYTES, Header, HeaderFault, RECOVERY_START,
+};
 use crate::range_lock::LockKind;
 use crate::record::{Kind, RECORD_HEADER_SIZE, RecordHeader, TAILER_SIZE};
 
@@ -134,13 +136,19 @@ impl Tdb {
         self.read_at(0, &mut bytes)?;
         match Header::parse(&bytes, self.flags) {
             Ok(header) if header.hash_size != self.hash_size => {
-                report.add(36, "the number of chains has changed since open", Advice::Rescue);
+                report.add(
+                    HASH_SIZE,
+                    "the number of chains has changed since open",
+                    Advice::Rescue,
+                );
             }
             Ok(_) => {}
             Err(HeaderFault::NotTdb) => {
                 report.add(0, "the magic string is damaged", Advice::Rescue);
             }
-            Err(HeaderFault::Refused(rule, _)) => report.add(32, rule, Advice::Rescue),
+            Err(HeaderFault::Refused { offset, rule, .. }) => {
+                report.add(offset, rule, Advice::Rescue);
+            }
         }
         if !self.size_bytes().is_multiple_of(4) {
             let rule = "the file does not end at a multiple of 4";

@@ -1,5 +1,6 @@
 //! Errors of the engine: whose fault, where in which file, and libtdb's code for it.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ pub enum TdbError {
     OutOfRange { path: Arc<Path>, offset: u32, size_bytes: u64, end: u64 },
     #[error("{}: {call}: {}", path.display(), std::io::Error::from_raw_os_error(*errno))]
     Sys { path: Arc<Path>, call: &'static str, errno: i32 },
-    #[error("{}: not opened: {rule}", path.display())]
-    Refused { path: Arc<Path>, rule: &'static str, errno: i32 },
+    /// `offset` is that of the field of the header that breaks the rule, where it is one of them.
+    #[error("{}: not opened: {}{rule}", path.display(), At(*offset))]
+    Refused { path: Arc<Path>, offset: Option<u32>, rule: &'static str, errno: i32 },
     #[error("{}: lock at byte {byte}: {rule}", path.display())]
     Lock { path: Arc<Path>, byte: u32, rule: &'static str, errno: i32 },
     #[error("{}: a transaction is running elsewhere", path.display())]
@@ -104,5 +106,14 @@ impl TdbError {
 
     pub(crate) fn corrupt(path: &Arc<Path>, offset: u32, rule: &'static str) -> Self {
         Self::Corrupt { path: path.clone(), offset, rule }
+    }
+}
+
+/// Where it is, for a message that goes on.
+struct At(Option<u32>);
+
+impl fmt::Display for At {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |offset| write!(to, "offset {offset:#x}: "))
     }
 }

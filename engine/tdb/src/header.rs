@@ -43,8 +43,8 @@ pub(crate) struct Header {
 pub(crate) enum HeaderFault {
     /// Too short, or the magic string differs: an opener that may create starts afresh.
     NotTdb,
-    /// Never recreated; the rule, and the `errno` that libtdb gives for it.
-    Refused(&'static str, i32),
+    /// Never recreated; the field, the rule it breaks, and the `errno` that libtdb gives for that.
+    Refused { offset: u32, rule: &'static str, errno: i32 },
 }
 
 impl Header {
@@ -77,6 +77,7 @@ impl Header {
 
     /// Judges the first bytes of a file. `flags` only choose which hash is tried first.
     pub(crate) fn parse(bytes: &[u8], flags: TdbFlags) -> Result<Self, HeaderFault> {
+        let refused = |offset, rule, errno| Err(HeaderFault::Refused { offset, rule, errno });
         if bytes.len() < HEADER_SIZE_BYTES || bytes[..MAGIC_FOOD.len()] != *MAGIC_FOOD {
             return Err(HeaderFault::NotTdb);
         }
@@ -86,25 +87,26 @@ impl Header {
         let swapped = match native(32) {
             VERSION => false,
             other if other == VERSION.swap_bytes() => true,
-            _ => return Err(HeaderFault::Refused("unknown format version", libc::EIO)),
+            _ => return refused(VERSION_AT, "unknown format version", libc::EIO),
         };
         let field = |at: usize| if swapped { native(at).swap_bytes() } else { native(at) };
         let rwlocks = field(40);
         if !matches!(rwlocks, 0 | RWLOCKS_JENKINS | RWLOCKS_FEATURES) {
-            return Err(HeaderFault::Refused("obsolete spinlock format", libc::ENOSYS));
+            return refused(RWLOCKS, "obsolete spinlock format", libc::ENOSYS);
         }
         let hash_size = field(36);
         if hash_size == 0 {
-            return Err(HeaderFault::Refused("no hash chains", libc::ENOSYS));
+            return refused(HASH_SIZE, "no hash chains", libc::ENOSYS);
         }
         let features = if rwlocks == RWLOCKS_FEATURES { field(60) } else { 0 };
         if features & !FEATURES_SUPPORTED != 0 {
-            return Err(HeaderFault::Refused("unknown feature flags", libc::ENOSYS));
+            return refused(FEATURE_FLAGS, "unknown feature flags", libc::ENOSYS);
         }
         let (magic1, magic2) = (field(52), field(56));
         let big_endian = cfg!(target_endian = "big") ^ swapped;
-        let hash = hash_of(magic1, magic2, big_endian, flags)
-            .ok_or(HeaderFault::Refused("unknown hash function", libc::EINVAL))?;
+        let Some(hash) = hash_of(magic1, magic2, big_endian, flags) else {
+            return refused(MAGIC1_HASH, "unknown hash function", libc::EINVAL);
+        };
         let mutexes = features & FEATURE_MUTEX != 0;
         Ok(Self {
             hash_size,
@@ -165,8 +167,14 @@ pub(crate) const RWLOCKS_JENKINS: u32 = 0x0BAD_1A51;
 pub(crate) const RWLOCKS_FEATURES: u32 = 0x0BAD_1A52;
 pub(crate) const FEATURE_MUTEX: u32 = 1;
 pub(crate) const FEATURES_SUPPORTED: u32 = FEATURE_MUTEX;
+const VERSION_AT: u32 = 32;
+pub(crate) const HASH_SIZE: u32 = 36;
+const RWLOCKS: u32 = 40;
 pub(crate) const RECOVERY_START: u32 = 44;
 pub(crate) const SEQUENCE_NUMBER: u32 = 48;
+const MAGIC1_HASH: u32 = 52;
+const FEATURE_FLAGS: u32 = 60;
+pub(crate) const MUTEX_SIZE: u32 = 64;
 pub(crate) const FREE_LIST_HEAD: u32 = 168;
 /// A file cannot have more chains: the heads would not fit below 4 GiB.
 pub(crate) const HASH_SIZE_MAX: u32 = 0x3FFF_FFFF;
@@ -206,7 +214,10 @@ mod tests {
             let mut bytes = good.clone();
             bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
             match Header::parse(&bytes, TdbFlags::empty()) {
-                Err(HeaderFault::Refused(_, errno)) => errno,
+                Err(HeaderFault::Refused { offset, errno, .. }) => {
+                    assert_eq!(offset as usize, at, "the field that is damaged is named");
+                    errno
+                }
                 other => panic!("{other:?}"),
             }
         };

@@ -71,7 +71,7 @@ fn read_header(file: &File, at: u64, bytes: &mut [u8]) -> io::Result<Header> {
     })?;
     Header::parse(bytes, TdbFlags::empty()).map_err(|error| match error {
         HeaderFault::NotTdb => fault("not a TDB file"),
-        HeaderFault::Refused(rule, _) => fault(rule),
+        HeaderFault::Refused { rule, .. } => fault(rule),
     })
 }
 

@@ -4,7 +4,7 @@ use crate::area::Area;
 use crate::database::{Shared, Tdb};
 use crate::error::TdbError;
 use crate::flags::TdbFlags;
-use crate::header::{HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault};
+use crate::header::{HASH_SIZE, HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault};
 use crate::keys::Position;
 use crate::lock_table::LockTable;
 use std::path::Path;
@@ -19,21 +19,26 @@ impl Tdb {
     /// `Refused` as by `open`, and `Corrupt` when the rollback image is damaged.
     pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Self, TdbError> {
         let path: Arc<Path> = Arc::from(name);
-        let refused = |rule, errno| TdbError::Refused { path: path.clone(), rule, errno };
+        let refused =
+            |offset, rule, errno| TdbError::Refused { path: path.clone(), offset, rule, errno };
         let head = bytes.get(..HEADER_SIZE_BYTES).unwrap_or(&[]);
         let header = Header::parse(head, TdbFlags::empty()).map_err(|fault| match fault {
-            HeaderFault::NotTdb => refused("not a TDB file", libc::EIO),
-            HeaderFault::Refused(rule, errno) => refused(rule, errno),
+            HeaderFault::NotTdb => refused(None, "not a TDB file", libc::EIO),
+            HeaderFault::Refused { offset, rule, errno } => refused(Some(offset), rule, errno),
         })?;
         let mut bytes = bytes;
         let skip = (header.mutex_size as usize).min(bytes.len());
         bytes.drain(..skip);
         let heads_end = 172 + 4 * u64::from(header.hash_size);
         if header.hash_size > HASH_SIZE_MAX || heads_end > bytes.len() as u64 {
-            return Err(refused("file is too short for its hash chains", libc::EINVAL));
+            return Err(refused(
+                Some(HASH_SIZE),
+                "file is too short for its hash chains",
+                libc::EINVAL,
+            ));
         }
         if u32::try_from(bytes.len()).is_err() {
-            return Err(refused("file is too large", libc::EIO));
+            return Err(refused(None, "file is too large", libc::EIO));
         }
         let mut flags = TdbFlags::NOLOCK | TdbFlags::ALLOW_NESTING;
         flags.set(TdbFlags::CONVERT, header.swapped);

@@ -6,7 +6,8 @@ use crate::error::TdbError;
 use crate::flags::TdbFlags;
 use crate::free_trail::FreeTrail;
 use crate::header::{
-    HASH_SIZE_DEFAULT, HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault, data_start,
+    HASH_SIZE, HASH_SIZE_DEFAULT, HASH_SIZE_MAX, HEADER_SIZE_BYTES, Header, HeaderFault,
+    MUTEX_SIZE, data_start,
 };
 use crate::keys::Position;
 use crate::lock_table::LockTable;
@@ -156,8 +157,8 @@ impl Opener<'_> {
             other => other,
         };
         let header = header.map_err(|fault| match fault {
-            HeaderFault::NotTdb => self.refused("not a TDB file", libc::EIO),
-            HeaderFault::Refused(rule, errno) => self.refused(rule, errno),
+            HeaderFault::NotTdb => self.refused(None, "not a TDB file", libc::EIO),
+            HeaderFault::Refused { offset, rule, errno } => self.refused(Some(offset), rule, errno),
         })?;
         let with_mutexes = self.admit_mutexes(&header)?;
         let writable = !self.options.read_only;
@@ -233,10 +234,14 @@ impl Opener<'_> {
             return Ok(false);
         }
         if !self.flags.contains(TdbFlags::MUTEX_LOCKING) {
-            return Err(self.refused("needs mutex locking", libc::EINVAL));
+            return Err(self.refused(None, "needs mutex locking", libc::EINVAL));
         }
         if mutex_area_size(header.hash_size) != Some(header.mutex_size) {
-            return Err(self.refused("mutex area of another page size", libc::EINVAL));
+            return Err(self.refused(
+                Some(MUTEX_SIZE),
+                "mutex area of another page size",
+                libc::EINVAL,
+            ));
         }
         Ok(true)
     }
@@ -245,13 +250,17 @@ impl Opener<'_> {
         let heads_end = 168 + 4 * u64::from(header.hash_size);
         let size = u64::from(area.size());
         if size == 0 {
-            return Err(self.refused("nothing behind the mutex area", libc::EIO));
+            return Err(self.refused(Some(MUTEX_SIZE), "nothing behind the mutex area", libc::EIO));
         }
         if header.hash_size > HASH_SIZE_MAX
             || heads_end > size
             || heads_end + 4 > u64::from(u32::MAX)
         {
-            return Err(self.refused("file is too short for its hash chains", libc::EINVAL));
+            return Err(self.refused(
+                Some(HASH_SIZE),
+                "file is too short for its hash chains",
+                libc::EINVAL,
+            ));
         }
         Ok(())
     }
@@ -261,7 +270,7 @@ impl Opener<'_> {
         let hash_size = hash_size(&self.path, self.options)?;
         let mutex_size = if self.flags.contains(TdbFlags::MUTEX_LOCKING) {
             let size = mutex_area_size(hash_size)
-                .ok_or_else(|| self.refused("too many hash chains", libc::EINVAL))?;
+                .ok_or_else(|| self.refused(None, "too many hash chains", libc::EINVAL))?;
             Some(size)
         } else {
             None
@@ -299,7 +308,11 @@ impl Opener<'_> {
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         opened.retain(|(_, other)| other.strong_count() > 0);
         if opened.iter().any(|(other, _)| *other == own) {
-            return Err(self.refused("already open in this process; use a sibling", libc::EBUSY));
+            return Err(self.refused(
+                None,
+                "already open in this process; use a sibling",
+                libc::EBUSY,
+            ));
         }
         Ok(())
     }
@@ -341,8 +354,8 @@ impl Opener<'_> {
         self.flags.contains(TdbFlags::NOLOCK)
     }
 
-    fn refused(&self, rule: &'static str, errno: i32) -> TdbError {
-        TdbError::Refused { path: self.path.clone(), rule, errno }
+    fn refused(&self, offset: Option<u32>, rule: &'static str, errno: i32) -> TdbError {
+        TdbError::Refused { path: self.path.clone(), offset, rule, errno }
     }
 
     fn sys(&self, call: &'static str, errno: i32) -> TdbError {

@@ -58,6 +58,42 @@ fn every_damaged_field_is_found_by_both_with_offset_and_rule() {
     }
 }
 
+/// A field of the header, a value that it cannot have, and what is said of it.
+const HEADER_DAMAGES: [(u32, u32, &str); 4] = [
+    (32, 0x2601_196C, "unknown format version"),
+    (36, 0x0FFF_FFFF, "file is too short for its hash chains"),
+    (52, 1, "unknown hash function"),
+    (56, 1, "unknown hash function"),
+];
+
+#[test]
+fn a_damaged_header_is_named_by_field_and_rule() {
+    let directory = Directory::new("header-fields");
+    let sound = directory.file("sound.tdb");
+    make(&sound, 0);
+    for (at, value, rule) in HEADER_DAMAGES {
+        let file = directory.file("damaged.tdb");
+        std::fs::copy(&sound, &file).unwrap();
+        overwrite(&file, u64::from(at), &value.to_le_bytes());
+        // The hash has two fingerprints, of which the first stands for both.
+        let offset = if at == 56 { 52 } else { at };
+        for options in [&["check"][..], &["check", "--no-lock"], &["check", "--mend"]] {
+            let mut arguments: Vec<&dyn AsRef<std::ffi::OsStr>> = Vec::new();
+            arguments.extend(options.iter().map(|option| option as &dyn AsRef<std::ffi::OsStr>));
+            arguments.push(&file);
+            let done = tdb(&arguments);
+            assert_eq!(done.code, Some(1), "{at} {options:?}: {done:?}");
+            let told = format!("  offset 0x{offset:08x}: {rule}\n");
+            assert!(done.out.contains(&told), "{at} {options:?}: {}", done.out);
+        }
+        let done = tdb(&[&"dump", &file]);
+        assert_eq!(done.code, Some(2));
+        let told = format!("not opened: offset {offset:#x}: {rule}\n");
+        assert!(done.err.contains(&told), "{at}: {}", done.err);
+        assert!(!theirs(&file));
+    }
+}
+
 #[test]
 fn a_file_cut_off_anywhere_is_damaged_for_both_and_never_a_crash() {
     let directory = Directory::new("cut");

@@ -80,8 +80,8 @@ impl Failure {
         let (offset, rule) = match &error {
             TdbError::Corrupt { offset, rule, .. } => (Some(*offset), Some(*rule)),
             TdbError::OutOfRange { offset, .. } => (Some(*offset), Some("reaches beyond the end")),
-            TdbError::Refused { rule, .. }
-            | TdbError::Lock { rule, .. }
+            TdbError::Refused { offset, rule, .. } => (*offset, Some(*rule)),
+            TdbError::Lock { rule, .. }
             | TdbError::OutOfSpace { rule, .. }
             | TdbError::Invalid { rule, .. } => (None, Some(*rule)),
             _ => (None, None),
@@ -161,6 +161,11 @@ impl Failure {
     /// Where the file is damaged and by which rule, if that is why it cannot be opened.
     pub(crate) fn damage(&self) -> Option<(u32, &'static str)> {
         self.offset.zip(self.rule).filter(|_| self.kind == Kind::Work)
+    }
+
+    /// The rule that was broken, and where, as far as that is known.
+    pub(crate) fn broken_rule(&self) -> (Option<u32>, Option<&'static str>) {
+        (self.offset, self.rule)
     }
 
     /// The file can be read, but not opened: it may still have records in it.

@@ -81,8 +81,19 @@ impl CheckArguments {
     }
 
     fn check(&self, path: &Path, manner: Manner) -> Outcome {
+        let opened = if self.mend {
+            open_to_change(path)
+        } else {
+            open_to_read(path, Locking::from_flag(self.no_lock))
+        };
+        let mut tdb = match opened {
+            Ok(tdb) => tdb,
+            Err(failure) => {
+                let report = fault_of_open(path, &failure).ok_or(failure)?;
+                return print(path, &report, false, manner);
+            }
+        };
         if self.mend {
-            let mut tdb = open_to_change(path)?;
             lock_for_reading(&mut tdb, path)?;
             tdb.unlock_all();
             let found = tdb.mend().map_err(|error| Failure::of_tdb(path, error))?;
@@ -91,16 +102,7 @@ impl CheckArguments {
             let mended = !found.is_clean() && report.is_clean();
             return print(path, if mended { &found } else { &report }, mended, manner);
         }
-        let report = match open_to_read(path, Locking::from_flag(self.no_lock)) {
-            Ok(mut tdb) => self.judge(&mut tdb, path, manner)?,
-            Err(failure) if contradicts_itself(path, &failure) => {
-                one_fault(0, "the header is damaged, or does not fit the file")
-            }
-            Err(failure) => match failure.damage() {
-                Some((offset, rule)) => one_fault(offset, rule),
-                None => return Err(failure),
-            },
-        };
+        let report = self.judge(&mut tdb, path, manner)?;
         print(path, &report, false, manner)
     }
 
@@ -128,6 +130,15 @@ fn one_fault(offset: u32, rule: &'static str) -> CheckReport {
     report.faults.push(Fault { offset, rule, advice: Advice::Rescue });
     report.faults_count = 1;
     report
+}
+
+/// What is wrong with a file that cannot be opened, if damage is the reason.
+fn fault_of_open(path: &Path, failure: &Failure) -> Option<CheckReport> {
+    if contradicts_itself(path, failure) {
+        let (offset, rule) = failure.broken_rule();
+        return Some(one_fault(offset.unwrap_or(0), rule.unwrap_or("the header is damaged")));
+    }
+    failure.damage().map(|(offset, rule)| one_fault(offset, rule))
 }
 
 /// A file that starts as a database does and yet cannot be opened as one. (ENOSYS is for formats
