@@ -197,8 +197,7 @@ impl Tdb {
             };
         }
         if !recovery_met {
-            let rule = "there is no recovery area where the header says";
-            report.add(RECOVERY_START, rule, Advice::Rescue);
+            report.add(RECOVERY_START, NO_RECOVERY_AREA, Advice::Rescue);
         }
         Ok(())
     }
@@ -219,6 +218,9 @@ impl Tdb {
         let record = self.read_record(offset)?;
         match record.kind() {
             Kind::Live | Kind::Dead | Kind::Free => {
+                if offset == recovery_start {
+                    report.add(RECOVERY_START, NO_RECOVERY_AREA, Advice::Rescue);
+                }
                 self.check_list_record(offset, &record, recovery_start, links, report)
             }
             Kind::RecoveryIdle | Kind::RecoveryArmed if offset == recovery_start => {
@@ -331,5 +333,6 @@ impl Tdb {
 
 /// What a process leaves that dies while it splits free space as libtdb does it.
 const NO_RECORD: &str = "these bytes belong to no record";
+const NO_RECOVERY_AREA: &str = "there is no recovery area where the header says";
 pub(crate) const FAULTS_COUNT_MAX: usize = 100;
 const PROGRESS_STEPS: u32 = 1 << 16;

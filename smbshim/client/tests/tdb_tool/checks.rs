@@ -95,6 +95,24 @@ fn a_damaged_header_is_named_by_field_and_rule() {
 }
 
 #[test]
+fn a_header_that_takes_a_record_for_the_recovery_area_is_damaged_for_both() {
+    let directory = Directory::new("recovery-record");
+    let sound = directory.file("sound.tdb");
+    make(&sound, 0);
+    for kind in [Kind::Live, Kind::Free] {
+        let file = directory.file("damaged.tdb");
+        std::fs::copy(&sound, &file).unwrap();
+        let records = offsets(&sound, kind);
+        overwrite(&file, 44, &records[records.len() / 2].to_le_bytes());
+        let done = tdb(&[&"check", &file]);
+        assert_eq!(done.code, Some(1), "{kind:?}: {}", done.out);
+        let told = "  offset 0x0000002c: there is no recovery area where the header says\n";
+        assert!(done.out.contains(told), "{kind:?}: {}", done.out);
+        assert!(!theirs(&file), "{kind:?}");
+    }
+}
+
+#[test]
 fn a_file_cut_off_anywhere_is_damaged_for_both_and_never_a_crash() {
     let directory = Directory::new("cut");
     for (kind, flags) in KINDS {
