@@ -2,10 +2,10 @@
 
 use crate::databases::{make, make_large};
 use crate::program::{Directory, Done, bateria, tdb};
-use bateria_tdb::{OpenOptions, Tdb, TdbFlags};
+use bateria_tdb::{LockKind, OpenOptions, Tdb, TdbFlags};
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Runs on a terminal of its own (`script` of util-linux); both streams come out as one.
 fn on_a_terminal(directory: &Directory, arguments: &str, set: Option<&str>) -> String {
@@ -63,26 +63,47 @@ fn who_waits_says_so_and_who_does_not_lock_does_not_wait() {
         for command in ["check", "info", "backup", "dump", "repack"] {
             a_waiting_one_says_so(command, &file, &mut holder);
         }
+        // Readers and transactions are in the way of changes only.
+        for arguments in [&["repack"][..], &["check", "--mend"]] {
+            holder.lock_all(LockKind::Read).unwrap();
+            let waiting = waiting_after_a_note(arguments, &file);
+            holder.unlock_all();
+            ends_well(waiting);
+            let transaction = holder.begin().unwrap();
+            let waiting = waiting_after_a_note(arguments, &file);
+            drop(transaction);
+            ends_well(waiting);
+        }
     }
 }
 
 fn a_waiting_one_says_so(command: &str, file: &Path, holder: &mut Tdb) {
     let chain = holder.chain_of(b"plain");
     holder.lock_chain(chain).unwrap();
-    let mut waiting = bateria();
-    waiting.arg(command).arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut waiting = waiting.spawn().unwrap();
-    let mut note = [0; 13];
-    waiting.stderr.as_mut().unwrap().read_exact(&mut note).unwrap();
-    assert_eq!(&note, b"note: waiting");
+    let mut waiting = waiting_after_a_note(&[command], file);
     for command in ["check", "info", "dump"] {
         assert_eq!(tdb(&[&command, &"--no-lock", &file]).code, Some(0), "{command}");
     }
     assert_eq!(tdb(&[&"list", &file]).code, Some(0));
     assert!(waiting.try_wait().unwrap().is_none());
     holder.unlock_chain(chain);
+    ends_well(waiting);
+}
+
+/// A command that works on `file` and has said that it waits.
+fn waiting_after_a_note(arguments: &[&str], file: &Path) -> Child {
+    let mut waiting = bateria();
+    waiting.args(arguments).arg(file).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut waiting = waiting.spawn().unwrap();
+    let mut note = [0; 13];
+    waiting.stderr.as_mut().unwrap().read_exact(&mut note).unwrap();
+    assert_eq!(&note, b"note: waiting", "{arguments:?}");
+    waiting
+}
+
+fn ends_well(waiting: Child) {
     let done = Done::from(waiting.wait_with_output().unwrap());
-    assert_eq!(done.code, Some(0), "{command}: {done:?}");
+    assert_eq!(done.code, Some(0), "{done:?}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use crate::colours::{Colours, Role};
 use crate::failure::{Failure, quoted, rescue};
 use crate::tdb::Manner;
-use crate::tdb::opening::{Locking, lock_for_reading, open_to_change, open_to_read};
+use crate::tdb::opening::{
+    Locking, lock_for_changing, lock_for_reading, open_to_change, open_to_read,
+};
 use crate::{Ending, Outcome, standard_output};
 use bateria_tdb::{Advice, CheckReport, Fault, Tdb, TdbError};
 use clap::Args;
@@ -94,7 +96,7 @@ impl CheckArguments {
             }
         };
         if self.mend {
-            lock_for_reading(&mut tdb, path)?;
+            lock_for_changing(&mut tdb, path)?;
             tdb.unlock_all();
             let found = tdb.mend().map_err(|error| Failure::of_tdb(path, error))?;
             // What could not be put right is left, with all its faults.

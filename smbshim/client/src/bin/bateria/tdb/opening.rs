@@ -51,6 +51,13 @@ pub(crate) fn lock_for_reading(tdb: &mut Tdb, path: &Path) -> Result<(), Failure
     tdb.lock_all(LockKind::Read).map_err(|error| Failure::of_tdb(path, error))
 }
 
+/// Locks everything for a change. Who only reads, or has a transaction open, is waited for, too: the
+/// change itself would wait in silence.
+pub(crate) fn lock_for_changing(tdb: &mut Tdb, path: &Path) -> Result<(), Failure> {
+    let _patience = Patience::with(path);
+    tdb.lock_all(LockKind::Write).map_err(|error| Failure::of_tdb(path, error))
+}
+
 fn open_read_only(path: &Path) -> Result<Tdb, Failure> {
     let options = OpenOptions { read_only: true, ..OpenOptions::default() };
     Tdb::open(path, &options).map_err(|error| match error {

@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, rescue};
 use crate::tdb::Manner;
-use crate::tdb::opening::{lock_for_reading, open_to_change};
+use crate::tdb::opening::{lock_for_changing, open_to_change};
 use crate::{Ending, Outcome, standard_output};
 use bateria_tdb::{Summary, Tdb};
 use clap::Args;
@@ -23,7 +23,7 @@ impl RepackArguments {
     pub(crate) fn run(self, manner: Manner) -> Outcome {
         let path = &self.file;
         let mut tdb = open_to_change(path)?;
-        lock_for_reading(&mut tdb, path)?;
+        lock_for_changing(&mut tdb, path)?;
         let before = summary(&mut tdb, path);
         tdb.unlock_all();
         let before = before?;
