@@ -36,6 +36,12 @@ fn what_is_no_database_is_refused_and_left_alone() {
             assert_eq!(std::fs::read(&file).unwrap(), content, "{command}");
         }
     }
+    // Where a rescue finds nothing, another one will find nothing either.
+    let (file, new) = (directory.file("a.tdb"), directory.file("new.tdb"));
+    let done = tdb(&[&"rescue", &file, &new]);
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("next: put a backup in its place"), "{}", done.err);
+    assert_eq!(directory.names(), ["a.tdb"]);
     let done = tdb(&[&"check", &directory.path()]);
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("next: name a file"), "{}", done.err);

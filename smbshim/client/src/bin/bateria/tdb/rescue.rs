@@ -88,7 +88,8 @@ impl RescueArguments {
         std::fs::copy(&self.file, copy.path()).map_err(of_copy)?;
         let file = File::options().read(true).write(true).open(copy.path()).map_err(of_copy)?;
         if !salvage(&file).map_err(of_copy)? {
-            return Err(failure);
+            let step = "put a backup in its place: nothing in it looks like a record";
+            return Err(failure.next_step(step));
         }
         eprintln!(
             "note: the header of {} is of no use: looking for records without it",
