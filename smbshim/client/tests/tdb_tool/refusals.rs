@@ -42,9 +42,30 @@ fn what_is_no_database_is_refused_and_left_alone() {
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("next: put a backup in its place"), "{}", done.err);
     assert_eq!(directory.names(), ["a.tdb"]);
-    let done = tdb(&[&"check", &directory.path()]);
-    assert_eq!(done.code, Some(2));
-    assert!(done.err.contains("next: name a file"), "{}", done.err);
+}
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let directory = Directory::new("no-file");
+    let pipe = directory.file("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let new = directory.file("new.tdb");
+    for file in [directory.path(), &pipe, std::path::Path::new("/dev/null")] {
+        for command in READERS {
+            let done = tdb(&[&command, &file]);
+            assert_eq!(done.code, Some(2), "{command} {file:?}: {done:?}");
+            assert!(done.err.ends_with("next: name a file\n"), "{command} {file:?}: {}", done.err);
+        }
+        for options in [["check", "--no-lock"], ["dump", "--no-lock"], ["list", "--free"]] {
+            let done = tdb(&[&options[0], &options[1], &file]);
+            assert_eq!(done.code, Some(2), "{options:?} {file:?}: {done:?}");
+            assert!(done.err.ends_with("next: name a file\n"), "{options:?}: {}", done.err);
+        }
+        let done = tdb(&[&"rescue", &file, &new]);
+        assert_eq!(done.code, Some(2), "{file:?}: {done:?}");
+        assert!(done.err.ends_with("next: name a file\n"), "{file:?}: {}", done.err);
+    }
+    assert_eq!(directory.names(), ["pipe"]);
 }
 
 #[test]

@@ -230,7 +230,7 @@ pub(crate) fn quoted(path: &Path) -> String {
 fn step_for_errno(errno: i32) -> Option<&'static str> {
     use rustix::io::Errno;
     match Errno::from_raw_os_error(errno) {
-        Errno::NOENT => Some("check the name"),
+        Errno::NOENT | Errno::NOTDIR => Some("check the name"),
         Errno::ACCESS | Errno::PERM => Some("run as the owner of the file, or as root"),
         Errno::NOSPC | Errno::DQUOT => Some("free some space"),
         Errno::ROFS => Some("the file system is read-only: try on a copy, or with --no-lock"),

@@ -27,6 +27,7 @@ pub(crate) fn open_to_read(path: &Path, locking: Locking) -> Result<Tdb, Failure
     if locking == Locking::Lockless {
         return open_read_only(path);
     }
+    require_regular(path)?;
     let _patience = Patience::with(path);
     match Tdb::open(path, &options()) {
         Ok(tdb) => Ok(tdb),
@@ -41,6 +42,7 @@ pub(crate) fn open_to_read(path: &Path, locking: Locking) -> Result<Tdb, Failure
 
 /// Opens for changing what is in the file.
 pub(crate) fn open_to_change(path: &Path) -> Result<Tdb, Failure> {
+    require_regular(path)?;
     let _patience = Patience::with(path);
     Tdb::open(path, &options()).map_err(|error| Failure::of_open(path, error))
 }
@@ -58,7 +60,24 @@ pub(crate) fn lock_for_changing(tdb: &mut Tdb, path: &Path) -> Result<(), Failur
     tdb.lock_all(LockKind::Write).map_err(|error| Failure::of_tdb(path, error))
 }
 
+/// What is no file is none of a database either, and opening it can block (a pipe) or do things (a
+/// device).
+fn require_regular(path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(Failure::of_io(path, &Errno::ISDIR.into()).blame_request())
+        }
+        Ok(metadata) if !metadata.is_file() => {
+            let failure = Failure::of_file(path, &"is no regular file");
+            Err(failure.blame_request().next_step("name a file"))
+        }
+        // Opening it says what is wrong.
+        _ => Ok(()),
+    }
+}
+
 fn open_read_only(path: &Path) -> Result<Tdb, Failure> {
+    require_regular(path)?;
     let options = OpenOptions { read_only: true, ..OpenOptions::default() };
     Tdb::open(path, &options).map_err(|error| match error {
         TdbError::Corrupt { rule: PENDING, .. } => {
