@@ -206,6 +206,7 @@ impl Tdb {
             let plain = offset >= data_start
                 && matches!(kind, Kind::Live | Kind::Dead)
                 && used.is_some_and(|used| used <= record.rec_len)
+                && view.has_whole(offset, &record)
                 && view.has_record_at(record.next);
             if !plain {
                 return Err(NotPlain);

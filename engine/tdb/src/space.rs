@@ -116,6 +116,8 @@ impl Tdb {
             Some(used) if used <= record.rec_len => {}
             _ => return Err(self.corrupt(offset, "key and data are longer than their record")),
         }
+        // Who overwrites in place believes this length.
+        self.ensure(offset, u64::from(record.rec_len) + u64::from(RECORD_HEADER_SIZE))?;
         if record.next != 0 {
             self.ensure(record.next, u64::from(RECORD_HEADER_SIZE))?;
         }

@@ -41,6 +41,13 @@ impl View<'_> {
         u64::from(offset) + u64::from(RECORD_HEADER_SIZE) <= self.size
     }
 
+    /// True if a record of this length fits there.
+    #[inline]
+    pub(crate) fn has_whole(&self, offset: u32, record: &RecordHeader) -> bool {
+        let end = u64::from(offset) + u64::from(RECORD_HEADER_SIZE) + u64::from(record.rec_len);
+        end <= self.size
+    }
+
     #[inline]
     pub(crate) fn equals(&self, offset: u32, want: &[u8]) -> Result<bool, NotPlain> {
         if u64::from(offset) + want.len() as u64 > self.size {

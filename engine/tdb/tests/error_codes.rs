@@ -187,6 +187,10 @@ fn damage_has_the_same_code() {
             let first = word(bytes, 172);
             set(bytes, first + 8, 0xFFFF_FFF0);
         }),
+        ("record-length", |bytes| {
+            let first = word(bytes, 172);
+            set(bytes, first + 4, 0x7000_0000);
+        }),
         ("circle", |bytes| {
             let first = word(bytes, 172);
             let second = word(bytes, first);
@@ -195,6 +199,10 @@ fn damage_has_the_same_code() {
         ("free-magic", |bytes| {
             let first = word(bytes, 168);
             set(bytes, first + 20, 0x1234_5678);
+        }),
+        ("free-length", |bytes| {
+            let first = word(bytes, 168);
+            set(bytes, first + 4, 0x7000_0000);
         }),
         ("free-circle", |bytes| {
             let first = word(bytes, 168);
