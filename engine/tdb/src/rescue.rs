@@ -100,19 +100,24 @@ impl Tdb {
         Ok(found)
     }
 
+    /// What matters is that key and data are there. Where the record ends and where it leads to may
+    /// be what is damaged, and is looked at no closer than libtdb looks.
     fn is_plausible(&self, offset: u32, record: &RecordHeader) -> bool {
-        let used = u64::from(record.key_len) + u64::from(record.data_len) + u64::from(TAILER_SIZE);
-        let end = u64::from(offset) + u64::from(RECORD_HEADER_SIZE) + u64::from(record.rec_len);
+        let used = u64::from(record.key_len) + u64::from(record.data_len);
+        let end = u64::from(offset) + u64::from(RECORD_HEADER_SIZE) + used;
         record.kind() == Kind::Live
             && record.rec_len.is_multiple_of(4)
             && used <= u64::from(record.rec_len)
             && end <= u64::from(self.size_bytes())
-            && (record.next == 0 || self.is_offset(record.next))
+            && (record.next == 0 || self.is_inside(record.next))
     }
 
     fn is_offset(&self, offset: u32) -> bool {
+        offset.is_multiple_of(4) && self.is_inside(offset)
+    }
+
+    fn is_inside(&self, offset: u32) -> bool {
         offset >= self.data_start()
-            && offset.is_multiple_of(4)
             && u64::from(offset) + u64::from(RECORD_HEADER_SIZE) <= u64::from(self.size_bytes())
     }
 
@@ -229,5 +234,28 @@ mod tests {
         assert_eq!(rescued(&mut tdb), [b"a", b"c", b"d"]);
         tdb.write_u32(Chain(0).head(), 17).unwrap();
         assert_eq!(rescued(&mut tdb), [b"a", b"c", b"d"]);
+    }
+
+    #[test]
+    fn a_record_whose_length_or_link_is_damaged_is_found_by_its_key() {
+        let file = crate::scratch::File::new("rescue-length");
+        let options = OpenOptions { create: true, hash_size: 1, ..OpenOptions::default() };
+        let mut tdb = Tdb::open(file.path(), &options).unwrap();
+        for key in [b"a", b"b", b"c"] {
+            tdb.store(key, &[b"data"], StoreMode::Insert).unwrap();
+        }
+        let head = tdb.read_u32(Chain(0).head()).unwrap();
+        let next = tdb.read_u32(head).unwrap();
+        for (at, sound, damaged) in [
+            (head, next, next + 2),
+            (head + 4, 12, 8),
+            (head + 4, 12, 0x100),
+            (head + 4, 12, 0x8000_000C),
+        ] {
+            tdb.write_u32(at, damaged).unwrap();
+            assert_eq!(rescued(&mut tdb), [b"a", b"b", b"c"], "{at} {damaged:#x}");
+            tdb.write_u32(at, sound).unwrap();
+        }
+        assert!(tdb.check().unwrap().is_clean());
     }
 }
