@@ -49,6 +49,10 @@ fn progress_is_shown_where_it_is_asked_for() {
     assert!(done.err.ends_with(&want), "{}", done.err);
     let done = tdb(&[&"dump", &"--progress", &file]);
     assert!(done.err.contains(": 64 records\n"), "{}", done.err);
+    assert!(done.err.ends_with(": 1000 records\n"), "{}", done.err);
+    std::fs::remove_file(directory.file("a.tdb.bak")).unwrap();
+    let done = tdb(&[&"backup", &"--progress", &file]);
+    assert!(done.err.ends_with(": 1000 records\n"), "{}", done.err);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Progress {
     begin: Instant,
     shown: Option<Instant>,
     calls: u32,
+    /// Done, of how many: what has not been shown yet.
+    unseen: Option<(u64, Option<u64>)>,
 }
 
 #[derive(Debug)]
@@ -33,7 +35,8 @@ impl Progress {
         } else {
             Mode::Silent
         };
-        Self { what: what.into(), unit, mode, begin: Instant::now(), shown: None, calls: 0 }
+        let begin = Instant::now();
+        Self { what: what.into(), unit, mode, begin, shown: None, calls: 0, unseen: None }
     }
 
     /// `total` is `None` where nobody knows it.
@@ -41,6 +44,7 @@ impl Progress {
         // Called for every record: the clock is asked now and then only.
         self.calls = self.calls.wrapping_add(1);
         let is_end = total == Some(done);
+        self.unseen = Some((done, total));
         if matches!(self.mode, Mode::Silent) || !(self.calls.is_multiple_of(64) || is_end) {
             return;
         }
@@ -50,11 +54,7 @@ impl Progress {
             Mode::Lines => {
                 if self.shown.is_none_or(|shown| now - shown >= LINES_INTERVAL || is_end) {
                     self.shown = Some(now);
-                    let (what, unit) = (&self.what, self.unit);
-                    match total {
-                        Some(total) => eprintln!("{what}: {done} of {total} {unit}"),
-                        None => eprintln!("{what}: {done} {unit}"),
-                    }
+                    self.print_line();
                 }
             }
             Mode::Bar(bar) => {
@@ -78,10 +78,24 @@ impl Progress {
     }
 }
 
+impl Progress {
+    fn print_line(&mut self) {
+        let (what, unit) = (&self.what, self.unit);
+        match self.unseen.take() {
+            Some((done, Some(total))) => eprintln!("{what}: {done} of {total} {unit}"),
+            Some((done, None)) => eprintln!("{what}: {done} {unit}"),
+            None => {}
+        }
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Mode::Bar(bar) = &self.mode {
-            bar.finish_and_clear();
+        match &self.mode {
+            Mode::Silent => {}
+            // However far it came: the last line is not from a second before the end.
+            Mode::Lines => self.print_line(),
+            Mode::Bar(bar) => bar.finish_and_clear(),
         }
     }
 }
