@@ -229,6 +229,10 @@ impl Tdb {
                 if next.is_none() {
                     let rule = "the recovery area ends outside the file";
                     report.add(offset, rule, Advice::Rescue);
+                } else if record.rec_len < TAILER_SIZE || !record.rec_len.is_multiple_of(4) {
+                    // A commit would make a free record of it.
+                    let rule = "the recovery area's length is impossible";
+                    report.add(offset, rule, Advice::Rescue);
                 }
                 Ok(next)
             }

@@ -170,11 +170,12 @@ impl Tdb {
         let size = self.state().size();
         let (start, enlarged) = match present {
             Some((start, record)) if record.total() == size.checked_sub(start) => (start, true),
-            Some((start, record)) => {
+            // Less than a record is left as it is.
+            Some((start, record)) if record.rec_len >= TAILER_SIZE => {
                 self.free(start, record)?;
                 (size, false)
             }
-            None => (size, false),
+            Some(_) | None => (size, false),
         };
         let need = self.image_size()?;
         let full =

@@ -28,7 +28,8 @@ impl Tdb {
     pub(crate) fn adopt_last(&mut self) -> Result<bool, TdbError> {
         let end = self.size_bytes();
         let total = self.read_u32(end - TAILER_SIZE)?;
-        let Some(start) = end.checked_sub(total).filter(|start| *start >= self.data_start()) else {
+        let start = end.checked_sub(total).filter(|start| *start >= self.data_start());
+        let Some(start) = start.filter(|_| total >= RECORD_HEADER_SIZE + TAILER_SIZE) else {
             return Ok(false);
         };
         let mut record = self.read_record(start)?;

@@ -76,9 +76,7 @@ impl Progress {
             }
         }
     }
-}
 
-impl Progress {
     fn print_line(&mut self) {
         let (what, unit) = (&self.what, self.unit);
         match self.unseen.take() {
