@@ -210,6 +210,10 @@ fn verifying_says_and_does_what_tdbbackup_does() {
     let done = tdb(&[&"backup", &"-v", &ours]);
     assert_eq!(done.code, original("tdbbackup", &[&"-v", &theirs]).code);
     assert!(done.err.contains("next: bateria tdb rescue"), "{}", done.err);
+    // What is not there cannot be rescued.
+    let done = tdb(&[&"backup", &"-v", &directory.file("missing.tdb")]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.ends_with("next: check the name\n"), "{}", done.err);
 }
 
 #[test]

@@ -36,8 +36,10 @@ pub(crate) fn verify(file: &Path, backup: &Path, locking: Locking, manner: Manne
                 standard_output::print(&format!("restoring {}\n", file.display()))?;
             }
             // The file has failed, whatever keeps the backup from being read.
-            let mut source = open_to_read(backup, locking)
-                .map_err(|failure| failure.blame_work().next_step(rescue(file)))?;
+            let mut source = open_to_read(backup, locking).map_err(|failure| {
+                let step = if file.exists() { rescue(file) } else { "check the name".to_owned() };
+                failure.blame_work().next_step(step)
+            })?;
             let records = copy(&mut source, backup, file, BackupOptions::default(), manner)?;
             Verified { file: file.display().to_string(), restored: true, records }
         }
