@@ -2,7 +2,7 @@
 
 use crate::databases::{make, make_large};
 use crate::program::{Directory, Done, bateria, tdb};
-use bateria_tdb::{LockKind, OpenOptions, Tdb, TdbFlags};
+use bateria_tdb::{LockKind, OpenOptions, StoreMode, Tdb, TdbFlags};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -108,6 +108,26 @@ fn waiting_after_a_note(arguments: &[&str], file: &Path) -> Child {
 fn ends_well(waiting: Child) {
     let done = Done::from(waiting.wait_with_output().unwrap());
     assert_eq!(done.code, Some(0), "{done:?}");
+}
+
+#[test]
+fn who_does_not_lock_waits_for_a_commit_that_is_under_way() {
+    let directory = Directory::new("committing");
+    let file = directory.file("a.tdb");
+    make(&file, 0);
+    let mut committer = Tdb::open(&file, &OpenOptions::default()).unwrap();
+    for arguments in [&["list"][..], &["check", "--no-lock"], &["dump", "--no-lock"]] {
+        let mut transaction = committer.begin().unwrap();
+        transaction.store(b"plain", &[b"other"], StoreMode::Replace).unwrap();
+        transaction.prepare().unwrap();
+        let mut reading = bateria();
+        reading.args(arguments).arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let reading = reading.spawn().unwrap();
+        // It has found the commit by now, and goes on without it some time later.
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        transaction.commit().unwrap();
+        ends_well(reading);
+    }
 }
 
 #[test]

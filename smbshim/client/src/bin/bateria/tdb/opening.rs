@@ -5,6 +5,7 @@ use crate::tdb::patience::Patience;
 use bateria_tdb::{LockKind, OpenOptions, Tdb, TdbError, TdbFlags};
 use rustix::io::Errno;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// How a command that only reads may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,17 @@ fn require_regular(path: &Path) -> Result<(), Failure> {
 fn open_read_only(path: &Path) -> Result<Tdb, Failure> {
     require_regular(path)?;
     let options = OpenOptions { read_only: true, ..OpenOptions::default() };
-    Tdb::open(path, &options).map_err(|error| match error {
+    let begin = Instant::now();
+    let opened = loop {
+        match Tdb::open(path, &options) {
+            // Without locks a commit that is under way looks as one that was interrupted does.
+            Err(TdbError::Corrupt { rule: PENDING, .. }) if begin.elapsed() < COMMIT_TIME => {
+                std::thread::sleep(COMMIT_TIME / 100);
+            }
+            opened => break opened,
+        }
+    };
+    opened.map_err(|error| match error {
         TdbError::Corrupt { rule: PENDING, .. } => {
             let step = format!("bateria tdb check {}", quoted(path));
             let message = format!("{}: {PENDING}", path.display());
@@ -100,5 +111,7 @@ fn forbids_writing(error: &TdbError) -> bool {
         if [Errno::ACCESS, Errno::PERM, Errno::ROFS].contains(&Errno::from_raw_os_error(*errno)))
 }
 
+/// A commit in a healthy cluster takes less than this.
+const COMMIT_TIME: Duration = Duration::from_millis(700);
 /// How a read-only handle refuses a file in which a commit was interrupted.
 const PENDING: &str = "an interrupted commit must be rolled back";
