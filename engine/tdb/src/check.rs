@@ -46,6 +46,8 @@ pub(crate) enum Repair {
     Tailer(u32, RecordHeader),
     /// Space from here to there that nothing refers to.
     Free(u32, u32),
+    /// A whole record from here to there that belongs to a piece of a chain to which nothing leads.
+    Link(u32, u32),
     /// An element of the free list that was about to get, or lose, the magic number of one.
     Magic(u32),
 }

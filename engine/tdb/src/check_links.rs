@@ -94,10 +94,12 @@ impl Links {
 
     pub(crate) fn check(mut self, tdb: &mut Tdb, report: &mut CheckReport) -> Result<(), TdbError> {
         self.references.sort_unstable_by_key(|reference| reference.target);
+        let mut torn_off = Vec::new();
         if self.has_unlinked() {
             // What an unlinked record links to is not linked by that.
             let reachable = Reachable::of(tdb);
             let heads_end = tdb.data_start();
+            torn_off = self.torn_off(&reachable, heads_end);
             self.references.retain(|reference| {
                 reference.from < heads_end || reachable.contains(reference.from)
             });
@@ -138,7 +140,12 @@ impl Links {
                 report.add(*offset, "no list links to this record", Advice::Mend);
                 let record = tdb.read_record(*offset)?;
                 let end = *offset + RECORD_HEADER_SIZE + record.rec_len;
-                report.repairs.push(Repair::Free(*offset, end));
+                let whole = record.kind() == Kind::Live && suspect.is_none();
+                report.repairs.push(if whole && torn_off.binary_search(offset).is_ok() {
+                    Repair::Link(*offset, end)
+                } else {
+                    Repair::Free(*offset, end)
+                });
             } else if count > 1 {
                 report.add(*offset, "is linked more than once", Advice::Rescue);
             }
@@ -150,6 +157,28 @@ impl Links {
             report.add(FREE_LIST_HEAD, "records are linked in a circle", Advice::Rescue);
         }
         Ok(())
+    }
+
+    /// Unlinked records that lead to, or from, another unlinked one of their chain, sorted: a link in
+    /// front of them is damaged. A record that its writer did not live to link leads to one that
+    /// is linked, or to nothing.
+    fn torn_off(&self, reachable: &Reachable, heads_end: u32) -> Vec<u32> {
+        let is_lost = |offset: u32| offset >= heads_end && !reachable.contains(offset);
+        let mut found = Vec::new();
+        for reference in &self.references {
+            let Reference { from, target, owner, .. } = *reference;
+            if is_lost(from) && is_lost(target) && self.owner(target) == Some(owner) {
+                found.extend([from, target]);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    fn owner(&self, offset: u32) -> Option<Owner> {
+        let index = self.records.binary_search_by_key(&offset, |(record, _)| *record).ok()?;
+        Some(self.records[index].1)
     }
 
     /// When every record is linked exactly once, the references (sorted by target) are one to one

@@ -143,11 +143,12 @@ impl Tdb {
             full_hash: hash,
             magic: MAGIC_LIVE,
         };
-        // The room was checked against the file when it was taken from the free list.
-        self.write_record(room.offset, &record)?;
+        // The room was checked against the file when it was taken from the free list. The header comes
+        // behind what it speaks of: a record that nobody links to is whole, or none.
         self.write_at(Self::key_at(room.offset), key)?;
         let data_offset = self.data_at(room.offset, &record)?;
         self.write_parts(data_offset, parts)?;
+        self.write_record(room.offset, &record)?;
         self.write_u32(head, room.offset)
     }
 

@@ -99,7 +99,9 @@ fn make(tdb: &mut Tdb, change: u8) -> Result<(), TdbError> {
             if advice == Some(Advice::Mend) {
                 assert!(tdb.check()?.is_clean(), "what was mended is clean afterwards");
             }
-            assert!(live_records(tdb)? == before, "mending changes no record");
+            let after = live_records(tdb)?;
+            let kept = before.iter().all(|record| after.contains(record));
+            assert!(kept, "mending loses no record");
             if tdb.check()?.is_clean() {
                 tdb.store(&key, &[&[9; 90]], StoreMode::Replace)?;
                 assert!(tdb.check()?.is_clean(), "a clean file stays clean");

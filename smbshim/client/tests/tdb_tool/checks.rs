@@ -158,6 +158,13 @@ fn what_can_be_mended_is_mended_without_loss() {
     assert_eq!(tdb(&[&"check", &file]).code, Some(0));
     assert!(theirs(&file));
     assert_eq!(records(&file), before);
+    // A chain without a head, and one without an end: their records are whole, and stay.
+    overwrite(&file, 172, &[0; 4]);
+    overwrite(&file, u64::from(live[0]), &[0; 4]);
+    let done = tdb(&[&"check", &"--mend", &file]);
+    assert_eq!(done.code, Some(0), "{}", done.out);
+    assert!(theirs(&file));
+    assert_eq!(records(&file), before);
     // What cannot be mended is not made worse.
     crate::databases::break_heads(&file);
     let bytes = std::fs::read(&file).unwrap();

@@ -28,7 +28,8 @@ pub(crate) struct CheckArguments {
     /// Read without locks and change nothing; a file in use may then seem damaged
     #[arg(short = 'l', long)]
     no_lock: bool,
-    /// Put right, in one transaction, what can be put right without losing a record
+    /// Put right, in one transaction, what can be put right without losing a record. A single one that
+    /// nothing links to was never stored, and is freed
     #[arg(long, conflicts_with = "no_lock")]
     mend: bool,
 }
