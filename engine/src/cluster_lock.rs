@@ -12,7 +12,7 @@
 
 mod conduct;
 mod file;
-mod helper;
+mod process;
 
 use crate::command_line::{CommandLine, FileOrCommand};
 use conduct::{Conduct, Effect, Input};
@@ -278,7 +278,7 @@ impl<F: Fn(Attempt, LockEvent)> Keeper<F> {
                 file::start(path, self.config.timing, self.reporter(attempt))
             }
             FileOrCommand::Command(line) => {
-                helper::start(line, &self.config.environment, self.reporter(attempt))
+                process::start(line, &self.config.environment, self.reporter(attempt))
             }
         };
         match started {
