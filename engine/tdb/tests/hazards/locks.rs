@@ -1,5 +1,6 @@
 //! Locks of both kinds, beside other handles, threads and processes.
 
+use crate::futex;
 use crate::peer::Peer;
 use crate::{FCNTL, File, LASTING, MUTEX, has, options};
 use bateria_tdb::{Attempt, Chain, ChainWait, LockKind, OpenOptions, StoreMode, Tdb, TdbError};
@@ -230,7 +231,7 @@ pub(crate) fn waiting_for_a_chain_and_for_everything() {
             let wait = tdb.wait_for_chain(chain).expect("sound");
             let ChainWait::Futex { word, expected } = wait else { panic!("{wait:?}") };
             assert_eq!(word.load(), expected);
-            let sleeper = std::thread::spawn(move || futex_wait(&word, expected));
+            let sleeper = std::thread::spawn(move || futex::wait(&word, expected, Some(LIMIT)));
             if killed {
                 peer.kill();
                 peer = Peer::start("theirs", file.path(), MUTEX);
@@ -247,16 +248,5 @@ pub(crate) fn waiting_for_a_chain_and_for_everything() {
     }
 }
 
-fn futex_wait(word: &bateria_tdb::FutexWord, expected: u32) {
-    let timeout = libc::timespec { tv_sec: 10, tv_nsec: 0 };
-    // SAFETY: the word stays mapped as long as `word` lives.
-    unsafe {
-        libc::syscall(
-            libc::SYS_futex,
-            word.as_ptr(),
-            libc::FUTEX_WAIT,
-            expected,
-            &raw const timeout,
-        );
-    }
-}
+/// Whoever sleeps longer was not woken.
+const LIMIT: Duration = Duration::from_secs(10);

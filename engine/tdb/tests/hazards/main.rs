@@ -6,6 +6,8 @@
 //! P37).
 
 mod files;
+#[path = "../futex/mod.rs"]
+mod futex;
 mod locks;
 mod peer;
 #[path = "../runner/mod.rs"]

@@ -1,5 +1,6 @@
 //! One face for both implementations.
 
+use crate::futex;
 use bateria_tdb::libtdb::Original;
 use bateria_tdb::{Attempt, ChainWait, LockKind, OpenOptions, StoreMode, Tdb, TdbError, TdbFlags};
 use std::ops::ControlFlow;
@@ -77,16 +78,7 @@ impl Ours {
                     self.tdb.adopt_chain_lock(chain)
                 }
                 ChainWait::Futex { word, expected } => {
-                    // SAFETY: the word stays mapped as long as `word` lives; no timeout.
-                    unsafe {
-                        libc::syscall(
-                            libc::SYS_futex,
-                            word.as_ptr(),
-                            libc::FUTEX_WAIT,
-                            expected,
-                            std::ptr::null::<libc::timespec>(),
-                        );
-                    }
+                    futex::wait(&word, expected, None);
                     if expected.is_multiple_of(7) {
                         // Now and then a wait is given up, as when its client has gone.
                         self.tdb.abandon_wait(chain);

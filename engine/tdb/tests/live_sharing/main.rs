@@ -6,6 +6,8 @@
 
 mod control;
 mod engine;
+#[path = "../futex/mod.rs"]
+mod futex;
 #[path = "../runner/mod.rs"]
 mod runner;
 mod worker;
@@ -22,8 +24,7 @@ struct Scenario {
     name: &'static str,
     flags: u32,
     hash_size: u32,
-    /// Engine and mix of each worker.
-    workers: &'static [(&'static str, u32)],
+    workers: Workers,
     /// Workers are killed at any moment.
     kill: bool,
 }
@@ -33,6 +34,23 @@ const BUSY: u32 = Mix::COUNT | Mix::CHURN;
 const SAFE: u32 = Mix::COUNT | Mix::HOLD | Mix::TRANSACTION;
 const ALL: u32 = u32::MAX;
 
+/// Engine and mix of each worker.
+type Workers = &'static [(&'static str, u32)];
+
+const EVERYTHING: Workers = &[("ours", ALL), ("patient", ALL), ("theirs", ALL), ("theirs", ALL)];
+const THEY_DO_NOT_TRAVERSE: Workers = &[
+    ("ours", ALL),
+    ("patient", ALL),
+    ("theirs", ALL & !Mix::TRAVERSE),
+    ("theirs", ALL & !Mix::TRAVERSE),
+];
+const THEY_TRAVERSE: Workers = &[
+    ("ours", ALL),
+    ("patient", ALL),
+    ("theirs", PLAIN | Mix::TRAVERSE),
+    ("theirs", PLAIN | Mix::TRAVERSE),
+];
+
 /// A libtdb that traverses and one that locks everything or commits deadlock with each other in
 /// files with mutexes (P37); so there only one kind of libtdb worker is let loose at a time.
 const SCENARIOS: &[Scenario] = &[
@@ -40,31 +58,21 @@ const SCENARIOS: &[Scenario] = &[
         name: "fcntl_everything",
         flags: 0x0C41,
         hash_size: 7,
-        workers: &[("ours", ALL), ("patient", ALL), ("theirs", ALL), ("theirs", ALL)],
+        workers: EVERYTHING,
         kill: false,
     },
     Scenario {
         name: "mutex_everything_but_their_traverse",
         flags: 0x1C41,
         hash_size: 7,
-        workers: &[
-            ("ours", ALL),
-            ("patient", ALL),
-            ("theirs", ALL & !Mix::TRAVERSE),
-            ("theirs", ALL & !Mix::TRAVERSE),
-        ],
+        workers: THEY_DO_NOT_TRAVERSE,
         kill: false,
     },
     Scenario {
         name: "mutex_their_traverse",
         flags: 0x1C41,
         hash_size: 7,
-        workers: &[
-            ("ours", ALL),
-            ("patient", ALL),
-            ("theirs", PLAIN | Mix::TRAVERSE),
-            ("theirs", PLAIN | Mix::TRAVERSE),
-        ],
+        workers: THEY_TRAVERSE,
         kill: false,
     },
     Scenario {
@@ -125,31 +133,21 @@ const SCENARIOS: &[Scenario] = &[
         name: "fcntl_killed_in_everything",
         flags: 0x0C41,
         hash_size: 7,
-        workers: &[("ours", ALL), ("patient", ALL), ("theirs", ALL), ("theirs", ALL)],
+        workers: EVERYTHING,
         kill: true,
     },
     Scenario {
         name: "mutex_killed_in_everything",
         flags: 0x1C41,
         hash_size: 7,
-        workers: &[
-            ("ours", ALL),
-            ("patient", ALL),
-            ("theirs", ALL & !Mix::TRAVERSE),
-            ("theirs", ALL & !Mix::TRAVERSE),
-        ],
+        workers: THEY_DO_NOT_TRAVERSE,
         kill: true,
     },
     Scenario {
         name: "mutex_killed_in_their_traverse",
         flags: 0x1C41,
         hash_size: 7,
-        workers: &[
-            ("ours", ALL),
-            ("patient", ALL),
-            ("theirs", PLAIN | Mix::TRAVERSE),
-            ("theirs", PLAIN | Mix::TRAVERSE),
-        ],
+        workers: THEY_TRAVERSE,
         kill: true,
     },
 ];
