@@ -5,6 +5,7 @@ use crate::error::TdbError;
 use crate::lock_table::{AllHeld, List};
 use crate::mutex_area::{Mutex, State};
 use crate::range_lock::{self, ALL_RECORDS, Attempt, LockKind, Range, Wait};
+use std::io;
 use std::time::{Duration, Instant};
 
 impl Tdb {
@@ -138,10 +139,19 @@ impl Tdb {
         let Some(file) = self.file.as_ref().filter(|_| !self.lockless()) else {
             return Ok(Attempt::Locked);
         };
-        range_lock::lock(file, range, kind, wait).map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            self.lock_error(range.start, "fcntl failed", errno)
-        })
+        range_lock::lock(file, range, kind, wait)
+            .map_err(|error| self.fcntl_error(range.start, &error))
+    }
+
+    /// True if nobody else holds a lock of any kind in the range.
+    pub(crate) fn is_unlocked(&self, range: Range) -> Result<bool, TdbError> {
+        let Some(file) = &self.file else { return Ok(true) };
+        range_lock::is_unlocked(file, range).map_err(|error| self.fcntl_error(range.start, &error))
+    }
+
+    pub(crate) fn fcntl_error(&self, byte: u32, error: &io::Error) -> TdbError {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        self.lock_error(byte, "fcntl failed", errno)
     }
 
     pub(crate) fn release_range(&self, range: Range) {
@@ -282,12 +292,7 @@ impl Tdb {
             return Ok(false);
         }
         let Some(mutexes) = self.mutexes() else {
-            let Some(file) = &self.file else { return Ok(false) };
-            let unlocked = range_lock::is_unlocked(file, self.chain_range());
-            return unlocked.map(|unlocked| !unlocked).map_err(|error| {
-                let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                self.lock_error(ALL_RECORDS.start, "fcntl failed", errno)
-            });
+            return Ok(!self.is_unlocked(self.chain_range())?);
         };
         let mut from = 0;
         while let Some(chain) = mutexes.first_held(from) {

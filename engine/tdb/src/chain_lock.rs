@@ -175,12 +175,8 @@ impl Tdb {
                 acquire_mutex(mutexes, list, kind, wait, self.locks.holds_any_chain())
                     .map_err(|errno| self.mutex_error(list.byte(), errno))
             }
-            (None, Some(file)) => {
-                range_lock::lock(file, list.range(), kind, wait).map_err(|error| {
-                    let errno = error.raw_os_error().unwrap_or(libc::EIO);
-                    self.lock_error(list.byte(), "fcntl failed", errno)
-                })
-            }
+            (None, Some(file)) => range_lock::lock(file, list.range(), kind, wait)
+                .map_err(|error| self.fcntl_error(list.byte(), &error)),
             (None, None) => Ok(Attempt::Locked),
         }?;
         Ok(outcome)

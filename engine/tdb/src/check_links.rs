@@ -97,7 +97,7 @@ impl Links {
         let mut torn_off = Vec::new();
         if self.has_unlinked() {
             // What an unlinked record links to is not linked by that.
-            let reachable = Reachable::of(tdb);
+            let reachable = self.reachable.take().unwrap_or_else(|| Reachable::of(tdb));
             let heads_end = tdb.data_start();
             torn_off = self.torn_off(&reachable, heads_end);
             self.references.retain(|reference| {

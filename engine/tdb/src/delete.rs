@@ -5,7 +5,7 @@ use crate::error::TdbError;
 use crate::find::Found;
 use crate::lock_table::List;
 use crate::loop_guard::LoopGuard;
-use crate::range_lock::{self, LockKind, Range};
+use crate::range_lock::{LockKind, Range};
 use crate::record::{Kind, MAGIC_DEAD};
 
 impl Tdb {
@@ -54,12 +54,8 @@ impl Tdb {
         if let Some(all) = &self.locks.all {
             return Ok(all.kind == LockKind::Write || all.upgradable);
         }
-        let Some(file) = &self.file else { return Ok(true) };
         // The chain lock keeps new traversers away, so a moment's look tells enough.
-        range_lock::is_unlocked(file, Range::byte(offset)).map_err(|error| {
-            let errno = error.raw_os_error().unwrap_or(libc::EIO);
-            self.lock_error(offset, "fcntl failed", errno)
-        })
+        self.is_unlocked(Range::byte(offset))
     }
 
     fn trim_with(

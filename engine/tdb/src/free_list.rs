@@ -144,10 +144,7 @@ impl Tdb {
             return Ok(None);
         }
         let tailer = self.read_u32(tailer_at)?;
-        if tailer == 0 || tailer == MAGIC_PAD || tailer > offset || offset - tailer < data_start {
-            return Ok(None);
-        }
-        let left = offset - tailer;
+        let Some(left) = left_by_tailer(offset, tailer, data_start) else { return Ok(None) };
         let neighbour = self.read_record(left)?;
         if neighbour.kind() != Kind::Free {
             return Ok(None);
@@ -177,6 +174,13 @@ impl Tdb {
         }
         Ok(count)
     }
+}
+
+/// Where the left neighbour of `offset` begins, by the word in front of it, if that can be a tailer.
+#[inline]
+pub(crate) fn left_by_tailer(offset: u32, tailer: u32, data_start: u32) -> Option<u32> {
+    let plain = tailer != 0 && tailer != MAGIC_PAD;
+    offset.checked_sub(tailer).filter(|left| plain && *left >= data_start)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@
 
 use crate::database::Tdb;
 use crate::error::TdbError;
+use crate::free_list::left_by_tailer;
 use crate::free_trail::FreeTrail;
 use crate::header::FREE_LIST_HEAD;
 use crate::loop_guard::LoopGuard;
-use crate::record::{MAGIC_FREE, MAGIC_PAD, RecordHeader, TAILER_SIZE};
+use crate::record::{MAGIC_FREE, RecordHeader, TAILER_SIZE};
 use crate::view::{NotPlain, View};
 
 /// Best element of the free list so far, and the address of the link to it.
@@ -156,9 +157,7 @@ fn may_be_left(view: &View<'_>, offset: u32, data_start: u32) -> Result<Option<u
     if tailer_at <= data_start {
         return Ok(None);
     }
-    let tailer = view.word(tailer_at)?;
-    let plain = tailer != 0 && tailer != MAGIC_PAD;
-    Ok(offset.checked_sub(tailer).filter(|left| plain && *left >= data_start))
+    Ok(left_by_tailer(offset, view.word(tailer_at)?, data_start))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "libtdb compares as 32-bit floats; so do we")]
